@@ -1,0 +1,104 @@
+package localapi
+
+import "time"
+
+// Status is everything that `credant status` shows.
+type Status struct {
+	Version    string    `json:"version"`
+	Backend    string    `json:"backend"` // "kernel" or "embedded"
+	Network    string    `json:"network"`
+	NetworkID  string    `json:"network_id"`
+	CheckWords []string  `json:"check_words"`
+	Interface  string    `json:"interface"`
+	Port       uint16    `json:"port"`
+	MTU        int       `json:"mtu"`
+	Prefixes   []string  `json:"prefixes"` // the overlay's: IPv6, then IPv4
+	Started    time.Time `json:"started"`
+	PID        int       `json:"pid"`
+
+	Self    Self              `json:"self"`
+	Peers   []Peer            `json:"peers"`
+	Sources map[string]Source `json:"sources"` // "dht", "lan", "static", "cache"
+	Drops   map[string]uint64 `json:"drops"`   // received datagrams dropped, by reason
+
+	// Notices are sentences that an operator should act on: the clock looks
+	// wrong, the port was taken, a prefix clashes. Empty when all is well.
+	Notices []string `json:"notices"`
+}
+
+// Self is this node as the others see it.
+type Self struct {
+	Name       string      `json:"name"`
+	ID         string      `json:"id"`         // 16 base32 characters
+	PublicKey  string      `json:"public_key"` // WireGuard's, base64
+	Addresses  []string    `json:"addresses"`  // overlay, IPv4 first
+	Candidates []Candidate `json:"candidates"`
+	NAT        NAT         `json:"nat"`
+}
+
+// Candidate is a transport address at which a node may be reached, with
+// RFC 8445's type.
+type Candidate struct {
+	Type    string `json:"type"` // "host", "srflx", "prflx", "relay"
+	Address string `json:"address"`
+}
+
+// NAT is what is known of the NAT in front of this node, in RFC 4787's words.
+type NAT struct {
+	IPv4 NATFamily `json:"ipv4"`
+	IPv6 NATFamily `json:"ipv6"`
+}
+
+// NATFamily is NAT for one address family. Empty strings are "unknown".
+type NATFamily struct {
+	Mapping       string   `json:"mapping,omitempty"`   // "endpoint-independent", "address-dependent", "address-and-port-dependent", "none"
+	Filtering     string   `json:"filtering,omitempty"` // the same words
+	PortPreserved *bool    `json:"port_preserved,omitempty"`
+	Reflexive     []string `json:"reflexive,omitempty"` // addresses that others saw
+}
+
+// Peer is another node of the network.
+type Peer struct {
+	Name          string     `json:"name"`
+	ID            string     `json:"id"`
+	PublicKey     string     `json:"public_key"`
+	Addresses     []string   `json:"addresses"`
+	Path          string     `json:"path"`               // "direct", "lan", "relay", "connecting", "idle", "offline"
+	Endpoint      string     `json:"endpoint,omitempty"` // the live one, as WireGuard has it
+	RTTMillis     *float64   `json:"rtt_ms"`             // null while not measured
+	LastHandshake *time.Time `json:"last_handshake"`     // null before the first
+	RxBytes       int64      `json:"rx_bytes"`
+	TxBytes       int64      `json:"tx_bytes"`
+	Reason        string     `json:"reason"` // why the path is not direct; empty when it is
+}
+
+// Source is one way of finding members.
+type Source struct {
+	State     string `json:"state"`            // one word: "off", "searching", "ready", "failing", …
+	Detail    string `json:"detail,omitempty"` // a sentence for a person
+	Found     int    `json:"found"`            // addresses or records that it yielded
+	Nodes     int    `json:"nodes,omitempty"`  // nodes of the DHT that answer
+	LastError string `json:"last_error,omitempty"`
+}
+
+// PingReply is the answer to one echo request through the tunnel.
+type PingReply struct {
+	Node      string  `json:"node"`
+	ID        string  `json:"id"`
+	Address   string  `json:"address"` // overlay address that was asked
+	OK        bool    `json:"ok"`
+	RTTMillis float64 `json:"rtt_ms,omitempty"`
+	Path      string  `json:"path"`
+	Endpoint  string  `json:"endpoint,omitempty"`
+	Error     string  `json:"error,omitempty"` // why there was no answer
+}
+
+// Event is one change that a person watching would like to see, in the order
+// in which it happened.
+type Event struct {
+	Time  time.Time `json:"time"`
+	Kind  string    `json:"kind"` // "source", "nat", "found", "met", "path", "handshake", "lost", "notice"
+	Text  string    `json:"text"` // one line, plain words
+	Peer  string    `json:"peer,omitempty"`
+	Ready bool      `json:"ready,omitempty"` // the peer can be used now
+}
