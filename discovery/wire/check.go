@@ -1,0 +1,146 @@
+package wire
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
+
+// check applies every bound that needs nothing but the record.
+func (r Record) check() error {
+	switch {
+	case r.Node.IsZero():
+		return fmt.Errorf("node key: %w", ErrMissing)
+	case r.WireGuard == wgtypes.Key{}:
+		return fmt.Errorf("WireGuard key: %w", ErrMissing)
+	case r.Probe.IsZero():
+		return fmt.Errorf("probe key: %w", ErrMissing)
+	case r.Seq == 0:
+		return fmt.Errorf("sequence number: %w", ErrMissing)
+	case r.Lifetime < time.Second || r.Lifetime > MaxLifetime:
+		return fmt.Errorf("lifetime %v: %w", r.Lifetime, ErrBound)
+	case r.Name != "" && !validLabel(r.Name):
+		return fmt.Errorf("name %q: %w", r.Name, ErrBound)
+	case r.Subnet.IsValid() && !validSubnet(r.Subnet):
+		return fmt.Errorf("subnet %v: %w", r.Subnet, ErrBound)
+	}
+	for _, l := range []struct {
+		name     string
+		n, limit int
+	}{
+		{"addresses", len(r.Addresses), MaxAddresses},
+		{"routes", len(r.Routes), MaxRoutes},
+		{"candidates", len(r.Candidates), MaxCandidates},
+		{"relays", len(r.Relays), MaxRelays},
+		{"capabilities", len(r.Capabilities), MaxCapabilities},
+	} {
+		if l.n > l.limit {
+			return fmt.Errorf("%d %s, at most %d: %w", l.n, l.name, l.limit, ErrBound)
+		}
+	}
+	return r.checkLists()
+}
+
+func (r Record) checkLists() error {
+	for i, a := range r.Addresses {
+		if !validOverlay(a.Addr) {
+			return fmt.Errorf("overlay address %v: %w", a.Addr, ErrBound)
+		}
+		if slices.ContainsFunc(r.Addresses[:i], func(b AddressClaim) bool { return a.Addr == b.Addr }) {
+			return fmt.Errorf("overlay address %v twice: %w", a.Addr, ErrBound)
+		}
+	}
+	for _, p := range r.Routes {
+		if !p.IsValid() || p != p.Masked() {
+			return fmt.Errorf("route %v: %w", p, ErrBound)
+		}
+	}
+	for _, c := range r.Candidates {
+		// A type of a later version is passed over, but its place is counted.
+		if c.Type.known() && !validEndpoint(c.Addr) {
+			return fmt.Errorf("candidate %v: %w", c.Addr, ErrBound)
+		}
+	}
+	for _, x := range r.Relays {
+		if x.Key == [32]byte{} || !validEndpoint(x.Addr) {
+			return fmt.Errorf("relay %v: %w", x.Addr, ErrBound)
+		}
+	}
+	for _, c := range r.Capabilities {
+		if !validCapability(c) {
+			return fmt.Errorf("capability %q: %w", c, ErrBound)
+		}
+	}
+	return nil
+}
+
+// checkAddress6 holds the record to the one IPv6 address that its key has.
+func (r Record) checkAddress6(want netip.Addr) error {
+	have := false
+	for _, a := range r.Addresses {
+		if !a.Addr.Is6() {
+			continue
+		}
+		if a.Addr != want {
+			return fmt.Errorf("overlay address %v: %w", a.Addr, ErrAddress)
+		}
+		have = true
+	}
+	if !have {
+		return fmt.Errorf("no IPv6 overlay address: %w", ErrAddress)
+	}
+	return nil
+}
+
+func (r *Record) dropUnknown() {
+	r.Candidates = slices.DeleteFunc(r.Candidates, func(c Candidate) bool { return !c.Type.known() })
+}
+
+// validLabel reports whether s is a lower-case DNS label: safe in a host name,
+// on a terminal and in a file.
+func validLabel(s string) bool {
+	if len(s) > maxNameLength || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	for i := range len(s) {
+		if !letterOrDigit(s[i]) && s[i] != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+func validCapability(s string) bool {
+	if s == "" || len(s) > maxCapability {
+		return false
+	}
+	for i := range len(s) {
+		if !letterOrDigit(s[i]) && s[i] != '-' && s[i] != '.' && s[i] != '/' && s[i] != '=' {
+			return false
+		}
+	}
+	return true
+}
+
+func letterOrDigit(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' }
+
+func validSubnet(p netip.Prefix) bool {
+	return p.Addr().Is4() && p == p.Masked() && p.Bits() >= 8 && p.Bits() <= 30
+}
+
+// validOverlay reports whether an interface could carry the address.
+func validOverlay(a netip.Addr) bool {
+	return a.IsValid() && !a.Is4In6() && a.Zone() == "" && a.IsGlobalUnicast()
+}
+
+// validEndpoint reports whether a datagram could be sent there at all. Whether
+// it should be is for natpunch to judge.
+func validEndpoint(a netip.AddrPort) bool {
+	ip := a.Addr()
+	return a.IsValid() && a.Port() != 0 && !ip.IsUnspecified() && !ip.IsMulticast() && ip != broadcast
+}
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})

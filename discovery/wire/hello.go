@@ -1,0 +1,187 @@
+package wire
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/credant/credant/discovery/keys"
+)
+
+// Step is the place of a message in the exchange of hellos; zero is none.
+type Step uint8
+
+// The exchange: A says hello, B replies and remembers nothing, A confirms, and
+// only then B takes A in and says ready.
+const (
+	StepHello Step = iota + 1
+	StepReply
+	StepConfirm
+	StepReady
+)
+
+// String returns the step's name.
+func (s Step) String() string {
+	switch s {
+	case StepHello:
+		return "hello"
+	case StepReply:
+		return "reply"
+	case StepConfirm:
+		return "confirm"
+	case StepReady:
+		return "ready"
+	}
+	return "unknown"
+}
+
+// Hello is one message of the exchange. Fields that a step does not carry are
+// zero:
+//
+//	         TxA  TxB  To  Observed  Age, Signed  signature
+//	hello     x                          x
+//	reply     x    x   A      x          x            B's
+//	confirm   x    x   B      x          x            A's
+//	ready     x    x   A      x                       B's
+type Hello struct {
+	Step Step
+	// TxA is A's transaction id. TxB is B's: a MAC over TxA, A's address and A's
+	// node key, which B recomputes from the confirm instead of remembering it.
+	TxA, TxB [16]byte
+	// MaxVersion is the highest version that the sender speaks.
+	MaxVersion uint8
+	// Observed is where the sender sees the receiver.
+	Observed netip.AddrPort
+	// To is the receiver, From the sender.
+	To, From keys.NodePublic
+	// Age is how long ago the sender signed the record.
+	Age    time.Duration
+	Signed SignedRecord
+}
+
+type helloCBOR struct {
+	Step       uint8       `cbor:"1,keyasint"`
+	TxA        bytes16     `cbor:"2,keyasint,omitzero"`
+	TxB        bytes16     `cbor:"3,keyasint,omitzero"`
+	MaxVersion uint8       `cbor:"4,keyasint,omitempty"`
+	From       bytes32     `cbor:"5,keyasint,omitzero"` // where no record says it
+	To         bytes32     `cbor:"6,keyasint,omitzero"`
+	Observed   addrPort    `cbor:"7,keyasint,omitzero"`
+	Age        seconds     `cbor:"8,keyasint,omitempty"`
+	Record     *signedCBOR `cbor:"9,keyasint,omitempty"`
+}
+
+// signedHelloCBOR is the body of a hello. The signature is over the content as
+// it stands, so that it covers fields of later versions too.
+type signedHelloCBOR struct {
+	Content   blob    `cbor:"1,keyasint"`
+	Signature bytes64 `cbor:"2,keyasint,omitzero"`
+}
+
+// SealHello signs h as node, where its step is signed, and seals it for any
+// member: HelloSize bytes. From is node's, whatever h says.
+func SealHello(h Hello, helloKey [32]byte, node keys.NodePrivate) ([]byte, error) {
+	h.From = node.Public()
+	if err := h.check(); err != nil {
+		return nil, fmt.Errorf("seal %v: %w", h.Step, err)
+	}
+	c := helloCBOR{
+		Step: uint8(h.Step), TxA: h.TxA, TxB: h.TxB, MaxVersion: h.MaxVersion,
+		To: bytes32(h.To), Observed: newAddrPort(h.Observed),
+	}
+	if h.Step == StepReady {
+		c.From = bytes32(h.From)
+	} else {
+		signed := h.Signed.encode()
+		c.Record, c.Age = &signed, newSeconds(h.Age)
+	}
+	body := signedHelloCBOR{Content: encode(c)}
+	if h.Step != StepHello {
+		body.Signature = node.Sign(append([]byte(signHello), body.Content...))
+	}
+	return Seal(KindHello, helloKey, encode(body))
+}
+
+// OpenHello opens and verifies a hello: the seal, the encoding, that the step
+// has its fields, the record's signature and address, and the sender's
+// signature. Whether the transaction ids are the receiver's own is for the
+// caller. The record is zero where the step carries none.
+func OpenHello(b []byte, helloKey [32]byte, prefix6 netip.Prefix) (Hello, Record, error) {
+	body, err := Open(KindHello, helloKey, b)
+	if err != nil {
+		return Hello{}, Record{}, err
+	}
+	h, r, err := parseHello(body, prefix6)
+	if err != nil {
+		return Hello{}, Record{}, fmt.Errorf("open hello: %w", err)
+	}
+	return h, r, nil
+}
+
+func parseHello(body []byte, prefix6 netip.Prefix) (Hello, Record, error) {
+	var s signedHelloCBOR
+	if err := decode(body, &s); err != nil {
+		return Hello{}, Record{}, err
+	}
+	var c helloCBOR
+	if err := decode(s.Content, &c); err != nil {
+		return Hello{}, Record{}, err
+	}
+	h := Hello{
+		Step: Step(c.Step), TxA: c.TxA, TxB: c.TxB, MaxVersion: max(c.MaxVersion, 1),
+		Observed: c.Observed.AddrPort, To: keys.NodePublic(c.To), From: keys.NodePublic(c.From),
+		Age: c.Age.duration(),
+	}
+	var r Record
+	if c.Record != nil {
+		var err error
+		if h.Signed, err = c.Record.decode(); err != nil {
+			return Hello{}, Record{}, err
+		}
+		if r, err = h.Signed.Verify(prefix6); err != nil {
+			return Hello{}, Record{}, err
+		}
+		if !h.From.IsZero() && h.From != r.Node {
+			return Hello{}, Record{}, fmt.Errorf("sender is not the record's: %w", ErrSignature)
+		}
+		h.From = r.Node
+	}
+	if err := h.check(); err != nil {
+		return Hello{}, Record{}, err
+	}
+	if h.Step != StepHello && !h.From.Verify(append([]byte(signHello), s.Content...), s.Signature) {
+		return Hello{}, Record{}, fmt.Errorf("%v of %s: %w", h.Step, h.From.ID(), ErrSignature)
+	}
+	return h, r, nil
+}
+
+// check reports a field that the step must have and lacks, or must not have
+// and has.
+func (h Hello) check() error {
+	if h.Step < StepHello || h.Step > StepReady {
+		return fmt.Errorf("step %d: %w", h.Step, ErrKind)
+	}
+	first := h.Step == StepHello
+	for _, f := range []struct {
+		name      string
+		has, want bool
+	}{
+		{"first transaction id", h.TxA != [16]byte{}, true},
+		{"second transaction id", h.TxB != [16]byte{}, !first},
+		{"sender", !h.From.IsZero(), true},
+		{"receiver", !h.To.IsZero(), !first},
+		{"observed address", validEndpoint(h.Observed), !first},
+		{"record", !h.Signed.IsZero(), h.Step != StepReady},
+	} {
+		switch {
+		case f.want && !f.has:
+			return fmt.Errorf("%s of %v: %w", f.name, h.Step, ErrMissing)
+		case !f.want && f.has:
+			return fmt.Errorf("%v has a %s: %w", h.Step, f.name, ErrBound)
+		}
+	}
+	if h.To == h.From {
+		return fmt.Errorf("%v to its own sender: %w", h.Step, ErrBound)
+	}
+	return nil
+}

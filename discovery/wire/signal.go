@@ -1,0 +1,154 @@
+package wire
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/credant/credant/discovery/keys"
+)
+
+// MaxForward is the longest body that a member forwards for two others.
+const MaxForward = 1024
+
+// Signal is what one node tells another over a path that stands. Exactly one
+// field is set.
+type Signal struct {
+	Introduce *Introduce
+	Forward   *Forward
+	Forwarded *Forwarded
+}
+
+// Introduce passes on the record of a third node.
+type Introduce struct {
+	// Age is the record's, as far as the sender knows it.
+	Age    time.Duration
+	Signed SignedRecord
+	// Observed is where the sender reaches that node: a hint, zero without.
+	Observed netip.AddrPort
+}
+
+// Forward asks the receiver to hand Body to another member.
+type Forward struct {
+	To   keys.NodePublic
+	Body []byte
+}
+
+// Forwarded is the Body of another member's Forward. The body is sealed for the
+// receiver; only it proves who sent it.
+type Forwarded struct {
+	From keys.NodePublic
+	Body []byte
+}
+
+type signalCBOR struct {
+	Introduce *introduceCBOR `cbor:"1,keyasint,omitempty"`
+	Forward   *forwardCBOR   `cbor:"2,keyasint,omitempty"`
+	Forwarded *forwardCBOR   `cbor:"3,keyasint,omitempty"`
+}
+
+type introduceCBOR struct {
+	Age      seconds    `cbor:"1,keyasint,omitempty"`
+	Record   signedCBOR `cbor:"2,keyasint"`
+	Observed addrPort   `cbor:"3,keyasint,omitzero"`
+}
+
+type forwardCBOR struct {
+	Node bytes32 `cbor:"1,keyasint,omitzero"`
+	Body blob    `cbor:"2,keyasint,omitempty"`
+}
+
+// SealSignal seals s for the other half of p: SignalSize bytes.
+func SealSignal(p *keys.Pair, s Signal) ([]byte, error) {
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("seal signal: %w", err)
+	}
+	var c signalCBOR
+	switch {
+	case s.Introduce != nil:
+		c.Introduce = &introduceCBOR{newSeconds(s.Introduce.Age), s.Introduce.Signed.encode(), newAddrPort(s.Introduce.Observed)}
+	case s.Forward != nil:
+		c.Forward = &forwardCBOR{bytes32(s.Forward.To), s.Forward.Body}
+	case s.Forwarded != nil:
+		c.Forwarded = &forwardCBOR{bytes32(s.Forwarded.From), s.Forwarded.Body}
+	}
+	return SealPair(KindSignal, p, encode(c), 0)
+}
+
+// OpenSignal reads what the other half of p sealed. A record in it is not
+// verified yet.
+func OpenSignal(p *keys.Pair, b []byte) (Signal, error) {
+	body, err := OpenPair(KindSignal, p, b)
+	if err != nil {
+		return Signal{}, err
+	}
+	s, err := parseSignal(body)
+	if err != nil {
+		return Signal{}, fmt.Errorf("open signal: %w", err)
+	}
+	return s, nil
+}
+
+func parseSignal(body []byte) (Signal, error) {
+	var c signalCBOR
+	if err := decode(body, &c); err != nil {
+		return Signal{}, err
+	}
+	var s Signal
+	if x := c.Introduce; x != nil {
+		signed, err := x.Record.decode()
+		if err != nil {
+			return Signal{}, err
+		}
+		s.Introduce = &Introduce{x.Age.duration(), signed, x.Observed.AddrPort}
+	}
+	if x := c.Forward; x != nil {
+		s.Forward = &Forward{keys.NodePublic(x.Node), x.Body}
+	}
+	if x := c.Forwarded; x != nil {
+		s.Forwarded = &Forwarded{keys.NodePublic(x.Node), x.Body}
+	}
+	return s, s.check()
+}
+
+func (s Signal) check() error {
+	n := 0
+	if x := s.Introduce; x != nil {
+		n++
+		if x.Signed.IsZero() {
+			return fmt.Errorf("record: %w", ErrMissing)
+		}
+		if x.Observed.IsValid() && !validEndpoint(x.Observed) {
+			return fmt.Errorf("observed address %v: %w", x.Observed, ErrBound)
+		}
+	}
+	if x := s.Forward; x != nil {
+		n++
+		if err := checkForward(x.To, x.Body); err != nil {
+			return err
+		}
+	}
+	if x := s.Forwarded; x != nil {
+		n++
+		if err := checkForward(x.From, x.Body); err != nil {
+			return err
+		}
+	}
+	if n != 1 {
+		// None is what a later version's signal looks like to this one.
+		return fmt.Errorf("%d known signals: %w", n, ErrKind)
+	}
+	return nil
+}
+
+func checkForward(node keys.NodePublic, body []byte) error {
+	switch {
+	case node.IsZero():
+		return fmt.Errorf("node key: %w", ErrMissing)
+	case len(body) == 0:
+		return fmt.Errorf("body: %w", ErrMissing)
+	case len(body) > MaxForward:
+		return fmt.Errorf("body of %d bytes: %w", len(body), ErrBound)
+	}
+	return nil
+}
