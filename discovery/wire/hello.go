@@ -57,6 +57,10 @@ type Hello struct {
 	// Age is how long ago the sender signed the record.
 	Age    time.Duration
 	Signed SignedRecord
+	// Starts is a ready's word that its sender starts WireGuard's handshake, or
+	// has just done so: the two had greeted each other at once, and B's own
+	// exchange was the first to end.
+	Starts bool
 }
 
 type helloCBOR struct {
@@ -69,6 +73,7 @@ type helloCBOR struct {
 	Observed   addrPort    `cbor:"7,keyasint,omitzero"`
 	Age        seconds     `cbor:"8,keyasint,omitempty"`
 	Record     *signedCBOR `cbor:"9,keyasint,omitempty"`
+	Starts     bool        `cbor:"10,keyasint,omitempty"`
 }
 
 // signedHelloCBOR is the body of a hello. The signature is over the content as
@@ -87,7 +92,7 @@ func SealHello(h Hello, helloKey [32]byte, node keys.NodePrivate) ([]byte, error
 	}
 	c := helloCBOR{
 		Step: uint8(h.Step), TxA: h.TxA, TxB: h.TxB, MaxVersion: h.MaxVersion,
-		To: bytes32(h.To), Observed: newAddrPort(h.Observed),
+		To: bytes32(h.To), Observed: newAddrPort(h.Observed), Starts: h.Starts,
 	}
 	if h.Step == StepReady {
 		c.From = bytes32(h.From)
@@ -130,7 +135,7 @@ func parseHello(body []byte, prefix6 netip.Prefix) (Hello, Record, error) {
 	h := Hello{
 		Step: Step(c.Step), TxA: c.TxA, TxB: c.TxB, MaxVersion: max(c.MaxVersion, 1),
 		Observed: c.Observed.AddrPort, To: keys.NodePublic(c.To), From: keys.NodePublic(c.From),
-		Age: c.Age.duration(),
+		Age: c.Age.duration(), Starts: c.Starts,
 	}
 	var r Record
 	if c.Record != nil {
@@ -180,8 +185,10 @@ func (h Hello) check() error {
 			return fmt.Errorf("%v has a %s: %w", h.Step, f.name, ErrBound)
 		}
 	}
-	if h.To == h.From {
-		return fmt.Errorf("%v to its own sender: %w", h.Step, ErrBound)
+	if h.Starts && h.Step != StepReady {
+		return fmt.Errorf("%v starts the handshake: %w", h.Step, ErrBound)
 	}
+	// A receiver may have the sender's own node key: that is how twins, two
+	// hosts with one state, find out.
 	return nil
 }
