@@ -73,19 +73,16 @@ func DeriveNetworkKey(passphrase []byte, network string) (NetworkKey, error) {
 	return ParseNetworkKey(argon2.IDKey(passphrase, salt, argonTime, argonMemory, argonThreads, 32))
 }
 
-// EstimateBits estimates the entropy of a passphrase as typed. What it needs
-// is loaded by the first call and can be collected afterwards.
+// EstimateBits estimates the entropy of a passphrase as typed, to be compared
+// with MinBits. The word lists that it needs are in memory while it runs and no
+// longer.
 func EstimateBits(passphrase string) float64 { return strength.Bits(passphrase) }
 
 // NewPassphrase returns six random words of the EFF long list, joined by '-'.
 func NewPassphrase() (string, error) {
-	words := make([]string, PassphraseWords)
-	for i := range words {
-		w, err := eff.Random()
-		if err != nil {
-			return "", fmt.Errorf("choose passphrase word: %w", err)
-		}
-		words[i] = w
+	words, err := eff.Choose(PassphraseWords)
+	if err != nil {
+		return "", fmt.Errorf("choose passphrase: %w", err)
 	}
 	return strings.Join(words, "-"), nil
 }

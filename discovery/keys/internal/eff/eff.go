@@ -2,8 +2,7 @@
 package eff
 
 import (
-	"crypto/rand"
-	"math/big"
+	"iter"
 
 	"github.com/sethvargo/go-diceware/diceware"
 )
@@ -22,11 +21,16 @@ func Word(i int) string {
 	return diceware.WordListEffLarge().WordAt(roll)
 }
 
-// Random returns a word, each with the same probability.
-func Random() (string, error) {
-	n, err := rand.Int(rand.Reader, big.NewInt(Size))
-	if err != nil {
-		return "", err
+// All yields every word with its index.
+func All() iter.Seq2[int, string] {
+	return func(yield func(int, string) bool) {
+		for i := range Size {
+			if !yield(i, Word(i)) {
+				return
+			}
+		}
 	}
-	return Word(int(n.Int64())), nil
 }
+
+// Choose returns n random words, no two alike.
+func Choose(n int) ([]string, error) { return diceware.Generate(n) }
