@@ -59,15 +59,8 @@ var ErrBookFull = errors.New("book of members is full")
 type Book struct {
 	prefix6 netip.Prefix
 	limit   int
-	entries map[keys.NodePublic]*bookEntry
+	entries map[keys.NodePublic]*Member
 	expired map[keys.NodePublic]expiry
-}
-
-type bookEntry struct {
-	signed wire.SignedRecord
-	record wire.Record
-	born   time.Time // when its age was zero
-	pinned bool
 }
 
 type expiry struct {
@@ -79,9 +72,14 @@ type expiry struct {
 type Member struct {
 	Record wire.Record
 	Signed wire.SignedRecord
-	Age    time.Duration
+	// Born is when the record's age was zero, in the time given to Put.
+	Born time.Time
+	// Pinned is set by Pin.
 	Pinned bool
 }
+
+// AgeAt is how old the record is at now, as it is to be told to others.
+func (m Member) AgeAt(now time.Time) time.Duration { return now.Sub(m.Born) }
 
 // NewBook returns an empty book for the network of prefix6. A limit of 0 means
 // DefaultMembers.
@@ -92,7 +90,7 @@ func NewBook(prefix6 netip.Prefix, limit int) *Book {
 	return &Book{
 		prefix6: prefix6,
 		limit:   limit,
-		entries: make(map[keys.NodePublic]*bookEntry),
+		entries: make(map[keys.NodePublic]*Member),
 		expired: make(map[keys.NodePublic]expiry),
 	}
 }
@@ -107,11 +105,11 @@ func (b *Book) Put(now time.Time, s wire.SignedRecord, age time.Duration) (wire.
 	age = max(age, 0)
 	old := b.entries[r.Node]
 	switch {
-	case old != nil && r.Seq < old.record.Seq:
+	case old != nil && r.Seq < old.Record.Seq:
 		return r, Stale, nil
 	case age >= r.Lifetime || b.hasExpired(now, r):
 		// A known record may turn out to be older than thought, and goes.
-		if old == nil || r.Seq > old.record.Seq {
+		if old == nil || r.Seq > old.Record.Seq {
 			return r, Expired, nil
 		}
 		b.expire(now, r.Node, old)
@@ -122,17 +120,17 @@ func (b *Book) Put(now time.Time, s wire.SignedRecord, age time.Duration) (wire.
 		if len(b.entries) >= b.limit && !b.evict() {
 			return r, Refused, ErrBookFull
 		}
-		b.entries[r.Node] = &bookEntry{signed: s, record: r, born: born}
+		b.entries[r.Node] = &Member{Record: r, Signed: s, Born: born}
 		return r, New, nil
 	}
-	if r.Seq == old.record.Seq {
+	if r.Seq == old.Record.Seq {
 		// Two records under one number are the author's mistake; the first stays.
-		if born.Before(old.born) {
-			old.born = born
+		if born.Before(old.Born) {
+			old.Born = born
 		}
-		return old.record, Unchanged, nil
+		return old.Record, Unchanged, nil
 	}
-	old.signed, old.record, old.born = s, r, born
+	old.Signed, old.Record, old.Born = s, r, born
 	return r, Updated, nil
 }
 
@@ -145,9 +143,9 @@ func (b *Book) hasExpired(now time.Time, r wire.Record) bool {
 // so a flood of new ones must not push out those who proved that they are there.
 func (b *Book) evict() bool {
 	var worst keys.NodePublic
-	var oldest *bookEntry
+	var oldest *Member
 	for n, e := range b.entries {
-		if !e.pinned && (oldest == nil || e.born.Before(oldest.born)) {
+		if !e.Pinned && (oldest == nil || e.Born.Before(oldest.Born)) {
 			worst, oldest = n, e
 		}
 	}
@@ -159,31 +157,27 @@ func (b *Book) evict() bool {
 // Pinned members are not displaced when the Book is full; they expire as all do.
 func (b *Book) Pin(node keys.NodePublic, pinned bool) {
 	if e := b.entries[node]; e != nil {
-		e.pinned = pinned
+		e.Pinned = pinned
 	}
 }
 
 // Get returns what is known about a node.
-func (b *Book) Get(now time.Time, node keys.NodePublic) (Member, bool) {
+func (b *Book) Get(node keys.NodePublic) (Member, bool) {
 	e := b.entries[node]
 	if e == nil {
 		return Member{}, false
 	}
-	return e.member(now), true
+	return *e, true
 }
 
 // All returns all members in the order of their node keys.
-func (b *Book) All(now time.Time) []Member {
+func (b *Book) All() []Member {
 	all := make([]Member, 0, len(b.entries))
 	for _, e := range b.entries {
-		all = append(all, e.member(now))
+		all = append(all, *e)
 	}
 	slices.SortFunc(all, func(x, y Member) int { return x.Record.Node.Compare(y.Record.Node) })
 	return all
-}
-
-func (e *bookEntry) member(now time.Time) Member {
-	return Member{Record: e.record, Signed: e.signed, Age: now.Sub(e.born), Pinned: e.pinned}
 }
 
 // Len is the number of members.
@@ -201,7 +195,7 @@ func (b *Book) Expire(now time.Time) []keys.NodePublic {
 	}
 	var gone []keys.NodePublic
 	for n, e := range b.entries {
-		if now.Sub(e.born) >= e.record.Lifetime {
+		if now.Sub(e.Born) >= e.Record.Lifetime {
 			b.expire(now, n, e)
 			gone = append(gone, n)
 		}
@@ -214,14 +208,14 @@ func (b *Book) Expire(now time.Time) []keys.NodePublic {
 func (b *Book) Next() (time.Time, bool) {
 	var next time.Time
 	for _, e := range b.entries {
-		if at := e.born.Add(e.record.Lifetime); next.IsZero() || at.Before(next) {
+		if at := e.Born.Add(e.Record.Lifetime); next.IsZero() || at.Before(next) {
 			next = at
 		}
 	}
 	return next, !next.IsZero()
 }
 
-func (b *Book) expire(now time.Time, node keys.NodePublic, e *bookEntry) {
+func (b *Book) expire(now time.Time, node keys.NodePublic, e *Member) {
 	delete(b.entries, node)
 	if len(b.expired) >= b.limit {
 		// The soonest forgotten makes room.
@@ -234,5 +228,5 @@ func (b *Book) expire(now time.Time, node keys.NodePublic, e *bookEntry) {
 		}
 		delete(b.expired, soonest)
 	}
-	b.expired[node] = expiry{seq: e.record.Seq, until: now.Add(expiredMemory)}
+	b.expired[node] = expiry{seq: e.Record.Seq, until: now.Add(expiredMemory)}
 }
