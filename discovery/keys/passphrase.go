@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/text/secure/precis"
@@ -32,10 +33,11 @@ const MinBits = 60
 // taken for one.
 const maxPassphrase = 1024
 
-// Errors of passphrases and names, for branching.
+// Errors of passphrases, for branching. They never hold the passphrase.
 var (
 	ErrPassphraseEmpty   = errors.New("passphrase is empty")
 	ErrPassphraseTooLong = fmt.Errorf("passphrase is longer than %d bytes", maxPassphrase)
+	ErrPassphraseText    = errors.New("passphrase holds a control character or is not UTF-8 text: type it again, or check the file")
 )
 
 // NormalizePassphrase brings what a person typed, or a file held, into the one
@@ -51,10 +53,13 @@ func NormalizePassphrase(raw []byte) ([]byte, error) {
 	case len(raw) > maxPassphrase:
 		return nil, ErrPassphraseTooLong
 	}
+	if !utf8.Valid(raw) {
+		return nil, ErrPassphraseText // the library would let it pass
+	}
 	p, err := precis.OpaqueString.Bytes(raw)
 	if err != nil {
-		// The library's text names no character; it says nothing of use here.
-		return nil, errors.New("normalize passphrase: it holds a control character or is not UTF-8 text; type it again, or check the file")
+		// The library's own text names neither character nor place.
+		return nil, ErrPassphraseText
 	}
 	return p, nil
 }
