@@ -1,0 +1,30 @@
+package wgsetup
+
+import (
+	"context"
+
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
+
+// backend is a WireGuard and its half of the side port. Links, addresses and
+// routes are the host's. Methods are called under the Device's mutex, save for
+// run and drops.
+type backend interface {
+	kind() Backend
+	// create makes the link; it does not exist.
+	create(iface string, mtu int) error
+	// adopt takes over a link that exists.
+	adopt(iface string) error
+	device() (*wgtypes.Device, error)
+	configure(wgtypes.Config) error
+	// openSide opens the side port on WireGuard's port, with its mark. The
+	// link is up.
+	openSide(port uint16, mark int) (SidePort, error)
+	// follow tells the side port WireGuard's present port and mark.
+	follow(port uint16, mark int) error
+	// run does what has to be done all the time until ctx ends.
+	run(ctx context.Context) error
+	drops() map[string]uint64
+	// close gives back all but the link. An embedded link goes, too.
+	close() error
+}

@@ -1,0 +1,276 @@
+package wgsetup
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
+
+// Device is this host's WireGuard device of one network. Open makes it, Remove
+// or Detach ends it.
+type Device struct {
+	config  Config
+	host    *host
+	backend backend
+	side    SidePort
+	watch   *watch
+	log     *slog.Logger
+	changes chan struct{}
+
+	mu      sync.Mutex // everything below, and all that changes the host
+	target  target
+	index   int  // of the link
+	adopted bool // Open found it
+	created bool // Open made it
+	closed  bool
+	seen    string // the rest of the host, for Changes
+	lastErr string // of a repair: said once
+}
+
+// Name returns the interface's name.
+func (d *Device) Name() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.target.iface
+}
+
+// Backend returns Kernel or Embedded.
+func (d *Device) Backend() Backend { return d.backend.kind() }
+
+// Port returns WireGuard's UDP port, which is not the one that Config wanted
+// where that was taken.
+func (d *Device) Port() uint16 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.target.port
+}
+
+// Adopted says whether Open found the device, with its peers and sessions.
+func (d *Device) Adopted() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.adopted
+}
+
+// HasIPv6 is false once the host has refused an IPv6 address: the overlay then
+// has IPv4 only.
+func (d *Device) HasIPv6() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.target.noIPv6
+}
+
+// SidePort returns the other half of WireGuard's port. It ends with the Device.
+func (d *Device) SidePort() SidePort { return d.side }
+
+// Drops counts datagrams that the side port lost, by reason.
+func (d *Device) Drops() map[string]uint64 { return d.backend.drops() }
+
+// Changes receives an element after addresses, links or routes of the host
+// changed, other than those of our own devices. Several changes may be one
+// element. It works while Run does and is never closed.
+func (d *Device) Changes() <-chan struct{} { return d.changes }
+
+// Apply makes the device what is wanted and returns the steps that took; none
+// if it was so already. Peers are never replaced as a whole: the sessions of
+// those that stay live on. On an error, the steps that could be done are done.
+func (d *Device) Apply(ctx context.Context, want Desired) ([]Step, error) {
+	if err := want.check(); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil, ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	own := d.target.key.PublicKey()
+	for _, p := range want.Peers {
+		if p.PublicKey == own {
+			return nil, fmt.Errorf("apply: peer %s is this device itself", p.PublicKey)
+		}
+	}
+	d.target.desired = want.clone()
+	return d.reconcile()
+}
+
+// reconcile makes the host what the target says.
+func (d *Device) reconcile() ([]Step, error) {
+	a, err := d.read()
+	if err != nil {
+		return nil, err
+	}
+	steps := plan(d.target, a)
+	done, err := d.apply(steps)
+	if err != nil {
+		return done, err
+	}
+	mark := a.mark
+	if d.target.mark != 0 {
+		mark = d.target.mark
+	}
+	return done, d.backend.follow(d.target.port, mark)
+}
+
+// Peers returns WireGuard's state of each peer.
+func (d *Device) Peers() (map[wgtypes.Key]PeerState, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil, ErrClosed
+	}
+	dev, err := d.backend.device()
+	if err != nil {
+		return nil, fmt.Errorf("read peers of %s: %w", d.target.iface, err)
+	}
+	peers := make(map[wgtypes.Key]PeerState, len(dev.Peers))
+	for _, p := range dev.Peers {
+		s := PeerState{
+			Endpoint: addrPort(p.Endpoint),
+			RxBytes:  p.ReceiveBytes,
+			TxBytes:  p.TransmitBytes,
+		}
+		if p.LastHandshakeTime.Unix() > 0 {
+			s.LastHandshake = p.LastHandshakeTime
+		}
+		peers[p.PublicKey] = s
+	}
+	return peers, nil
+}
+
+// SetEndpoint moves a peer that Apply wanted. It reads nothing back, so that it
+// can be repeated every few milliseconds.
+func (d *Device) SetEndpoint(peer wgtypes.Key, endpoint netip.AddrPort) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p, err := d.wanted(peer)
+	if err != nil {
+		return fmt.Errorf("set endpoint of peer %s to %s: %w", peer, endpoint, err)
+	}
+	addr := net.UDPAddrFromAddrPort(endpoint)
+	switch {
+	case !endpoint.IsValid():
+		return fmt.Errorf("set endpoint of peer %s: no address", peer)
+	case linkLocal(addr):
+		return fmt.Errorf("set endpoint of peer %s to %s: %w", peer, endpoint, ErrLinkLocalEndpoint)
+	}
+	err = d.backend.configure(wgtypes.Config{Peers: []wgtypes.PeerConfig{{
+		PublicKey: peer, UpdateOnly: true, Endpoint: addr,
+	}}})
+	if err != nil {
+		return fmt.Errorf("set endpoint of peer %s to %s: %w", peer, endpoint, err)
+	}
+	p.Endpoint = endpoint
+	return nil
+}
+
+// Nudge makes WireGuard send a keepalive to the peer at once, which starts a
+// handshake if there is no session. WireGuard itself allows one handshake in 5
+// seconds.
+func (d *Device) Nudge(peer wgtypes.Key) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p, err := d.wanted(peer)
+	if err != nil {
+		return fmt.Errorf("nudge peer %s: %w", peer, err)
+	}
+	// One goes out when the interval turns from zero to something.
+	intervals := []time.Duration{0, time.Second, p.Keepalive}
+	if p.Keepalive >= time.Second {
+		intervals = []time.Duration{0, p.Keepalive}
+	}
+	var c wgtypes.Config
+	for i := range intervals {
+		c.Peers = append(c.Peers, wgtypes.PeerConfig{
+			PublicKey: peer, UpdateOnly: true, PersistentKeepaliveInterval: &intervals[i],
+		})
+	}
+	if err := d.backend.configure(c); err != nil {
+		return fmt.Errorf("nudge peer %s: %w", peer, err)
+	}
+	return nil
+}
+
+// Reset removes a peer and adds it again with the same settings and its present
+// endpoint. Its session is lost, and with it the time that WireGuard would wait
+// for an answer to the last handshake.
+func (d *Device) Reset(peer wgtypes.Key) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p, err := d.wanted(peer)
+	if err != nil {
+		return fmt.Errorf("reset peer %s: %w", peer, err)
+	}
+	dev, err := d.backend.device()
+	if err != nil {
+		return fmt.Errorf("reset peer %s: %w", peer, err)
+	}
+	again := *p
+	for _, there := range dev.Peers {
+		if there.PublicKey == peer && there.Endpoint != nil {
+			again.Endpoint = addrPort(there.Endpoint)
+		}
+	}
+	add := peerConfig(Step{op: addPeer, peer: again})
+	if linkLocal(add.Endpoint) {
+		return fmt.Errorf("reset peer %s: %w", peer, ErrLinkLocalEndpoint)
+	}
+	err = d.backend.configure(wgtypes.Config{Peers: []wgtypes.PeerConfig{
+		peerConfig(Step{op: removePeer, peer: again}), add,
+	}})
+	if err != nil {
+		return fmt.Errorf("reset peer %s: %w", peer, err)
+	}
+	return nil
+}
+
+// wanted finds a peer of the last Apply.
+func (d *Device) wanted(peer wgtypes.Key) (*Peer, error) {
+	if d.closed {
+		return nil, ErrClosed
+	}
+	for i := range d.target.desired.Peers {
+		if p := &d.target.desired.Peers[i]; p.PublicKey == peer {
+			return p, nil
+		}
+	}
+	return nil, ErrNoPeer
+}
+
+// Remove takes all away: link, with it addresses, routes and peers, and the
+// side port with its nftables table.
+func (d *Device) Remove() error { return d.end(true) }
+
+// Detach gives up the side port and leaves the rest to the next Open. An
+// embedded device goes with its process: there it is Remove.
+func (d *Device) Detach() error { return d.end(d.backend.kind() == Embedded) }
+
+func (d *Device) end(remove bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil
+	}
+	d.closed = true
+	d.created = remove
+	return d.abandon()
+}
+
+func (d Desired) clone() Desired {
+	d.Addresses = slices.Clone(d.Addresses)
+	d.Routes = slices.Clone(d.Routes)
+	d.Peers = slices.Clone(d.Peers)
+	for i := range d.Peers {
+		d.Peers[i].AllowedIPs = slices.Clone(d.Peers[i].AllowedIPs)
+	}
+	return d
+}

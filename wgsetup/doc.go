@@ -1,0 +1,22 @@
+// Package wgsetup makes this host a member of a network: a WireGuard device,
+// kernel or embedded, its addresses, routes and peers, and the side port on
+// WireGuard's own UDP port.
+//
+// The host is changed by plan, then apply: the difference between what is
+// wanted and what is there is computed purely (plan.go), printed as Steps and
+// carried out. Applying twice changes nothing, and Run repairs in the same way
+// what other software removes.
+//
+// A device carries its network's name in its link alias ("credant:NETWORK"),
+// and nftables tables carry network and device in theirs, so that the next
+// start adopts what a crash left and Clean finds it without a daemon. Peers of
+// an adopted device are never replaced: their sessions live on.
+//
+// Which peers and addresses are wanted is for the caller to say; what the side
+// port carries is nothing to this package. Linux only; it takes CAP_NET_ADMIN,
+// and for the embedded device /dev/net/tun (Check tells).
+//
+// A Device's methods may be called at once from several goroutines. All its
+// sockets are opened by Open, in the network namespace of its caller. Start
+// reading at Open, then plan.go.
+package wgsetup

@@ -1,0 +1,226 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.zx2c4.com/wireguard/conn"
+)
+
+const (
+	// queueSize bounds the datagrams that wait to be read. At 1,000 a second,
+	// far more than STUN, hellos and a passive DHT node bring, it is a
+	// quarter of a second.
+	queueSize = 256
+	// maxDatagram is longer than any datagram that goes over the side port
+	// without fragments; with queueSize it bounds the memory to 512 kB.
+	maxDatagram = 2048
+)
+
+// SidePort is the half of WireGuard's socket that WireGuard has no use for: a
+// net.PacketConn with WireGuard's port and NAT mapping. Datagrams that nobody
+// reads are dropped and counted, so a slow reader never slows WireGuard.
+type SidePort struct {
+	queue  chan *received
+	free   sync.Pool
+	closed chan struct{}
+
+	oversize, overflow atomic.Uint64
+
+	readDeadline deadline
+
+	mu        sync.Mutex
+	bind      conn.Bind
+	port      uint16
+	closeOnce sync.Once
+}
+
+type received struct {
+	from netip.AddrPort
+	size int
+	data [maxDatagram]byte
+}
+
+// NewSidePort returns a SidePort that reads nothing until a Bind feeds it.
+func NewSidePort() *SidePort {
+	s := &SidePort{
+		queue:  make(chan *received, queueSize),
+		closed: make(chan struct{}),
+	}
+	s.free.New = func() any { return new(received) }
+	s.readDeadline.init()
+	return s
+}
+
+// Drops returns how many datagrams were not delivered, by reason.
+func (s *SidePort) Drops() map[string]uint64 {
+	return map[string]uint64{
+		"side port overflow": s.overflow.Load(),
+		"side port oversize": s.oversize.Load(),
+	}
+}
+
+// deliver copies the datagram: its buffer belongs to wireguard-go.
+func (s *SidePort) deliver(datagram []byte, from netip.AddrPort) {
+	if len(datagram) > maxDatagram {
+		s.oversize.Add(1)
+		return
+	}
+	r := s.free.Get().(*received)
+	r.from, r.size = from, copy(r.data[:], datagram)
+	select {
+	case s.queue <- r:
+	default:
+		s.overflow.Add(1)
+		s.free.Put(r)
+	}
+}
+
+// attach makes writes go through b from now on.
+func (s *SidePort) attach(b conn.Bind) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bind = b
+}
+
+func (s *SidePort) setPort(port uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.port = port
+}
+
+// ReadFromUDPAddrPort reads one datagram. What does not fit into b is cut off.
+func (s *SidePort) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+	select {
+	case <-s.closed:
+		return 0, netip.AddrPort{}, s.opError("read", net.ErrClosed)
+	case <-s.readDeadline.passed():
+		return 0, netip.AddrPort{}, s.opError("read", os.ErrDeadlineExceeded)
+	default:
+	}
+	select {
+	case r := <-s.queue:
+		n, from := copy(b, r.data[:r.size]), r.from
+		s.free.Put(r)
+		return n, from, nil
+	case <-s.closed:
+		return 0, netip.AddrPort{}, s.opError("read", net.ErrClosed)
+	case <-s.readDeadline.passed():
+		return 0, netip.AddrPort{}, s.opError("read", os.ErrDeadlineExceeded)
+	}
+}
+
+// WriteToUDPAddrPort sends one datagram from WireGuard's port.
+func (s *SidePort) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
+	select {
+	case <-s.closed:
+		return 0, s.opError("write", net.ErrClosed)
+	default:
+	}
+	if !to.IsValid() {
+		return 0, s.opError("write", errors.New("no address to send to"))
+	}
+	s.mu.Lock()
+	bind := s.bind
+	s.mu.Unlock()
+	if bind == nil {
+		return 0, s.opError("write", net.ErrClosed)
+	}
+	if err := send(bind, b, to); err != nil {
+		return 0, s.opError("write", err)
+	}
+	return len(b), nil
+}
+
+// ReadFrom implements net.PacketConn.
+func (s *SidePort) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, from, err := s.ReadFromUDPAddrPort(b)
+	if err != nil {
+		return n, nil, err
+	}
+	return n, net.UDPAddrFromAddrPort(from), nil
+}
+
+// WriteTo implements net.PacketConn. The address must be a *net.UDPAddr.
+func (s *SidePort) WriteTo(b []byte, to net.Addr) (int, error) {
+	addr, ok := to.(*net.UDPAddr)
+	if !ok {
+		return 0, s.opError("write", fmt.Errorf("address of type %T", to))
+	}
+	return s.WriteToUDPAddrPort(b, addr.AddrPort())
+}
+
+// LocalAddr returns the unspecified address with WireGuard's port.
+func (s *SidePort) LocalAddr() net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &net.UDPAddr{IP: net.IPv6unspecified, Port: int(s.port)}
+}
+
+// Close frees blocked readers. WireGuard's socket stays open.
+func (s *SidePort) Close() error {
+	s.closeOnce.Do(func() { close(s.closed) })
+	s.readDeadline.set(time.Time{})
+	return nil
+}
+
+// SetDeadline implements net.PacketConn. Writes never block.
+func (s *SidePort) SetDeadline(t time.Time) error { return s.SetReadDeadline(t) }
+
+// SetReadDeadline implements net.PacketConn. It frees a blocked read, too.
+func (s *SidePort) SetReadDeadline(t time.Time) error {
+	s.readDeadline.set(t)
+	return nil
+}
+
+// SetWriteDeadline implements net.PacketConn. It does nothing: writes never
+// block.
+func (s *SidePort) SetWriteDeadline(time.Time) error { return nil }
+
+func (s *SidePort) opError(op string, err error) error {
+	return &net.OpError{Op: op, Net: "udp", Source: s.LocalAddr(), Err: err}
+}
+
+// deadline is a time that can be waited for and moved.
+type deadline struct {
+	mu    sync.Mutex
+	timer *time.Timer
+	c     chan struct{}
+}
+
+func (d *deadline) init() { d.c = make(chan struct{}) }
+
+func (d *deadline) passed() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.c
+}
+
+func (d *deadline) set(t time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.timer != nil && !d.timer.Stop() {
+		<-d.c // the timer's function has closed it, or is about to
+	}
+	d.timer = nil
+	select {
+	case <-d.c:
+		d.c = make(chan struct{})
+	default:
+	}
+	if t.IsZero() {
+		return
+	}
+	c := d.c
+	if wait := time.Until(t); wait > 0 {
+		d.timer = time.AfterFunc(wait, func() { close(c) })
+		return
+	}
+	close(c)
+}

@@ -1,0 +1,125 @@
+package wgsetup
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/credant/credant/wgsetup/embedded"
+)
+
+// embeddedBackend is wireguard-go. Its side port outlives the TUN device when
+// that is removed and made anew.
+type embeddedBackend struct {
+	host *host
+	log  *slog.Logger
+	side *embedded.SidePort
+
+	mu   sync.Mutex // run reads dev without the Device's mutex
+	dev  *embedded.Device
+	made chan struct{} // has an element after dev was set
+}
+
+func newEmbeddedBackend(h *host, log *slog.Logger) *embeddedBackend {
+	return &embeddedBackend{
+		host: h,
+		log:  log,
+		side: embedded.NewSidePort(),
+		made: make(chan struct{}, 1),
+	}
+}
+
+func (e *embeddedBackend) kind() Backend { return Embedded }
+
+func (e *embeddedBackend) create(iface string, mtu int) error {
+	if old := e.current(); old != nil {
+		old.Close()
+	}
+	dev, err := embedded.Open(iface, mtu, e.side, e.log)
+	if err != nil {
+		return err
+	}
+	// Else the kernel gives the TUN device a link-local address and asks for
+	// routers through it: packets that no peer may carry.
+	if l, err := e.host.link(iface); err == nil {
+		if err := e.host.nl.LinkSetIP6AddrGenMode(l, addrGenModeNone); err != nil {
+			e.log.Debug("IPv6 link-local address not switched off", "iface", iface, "err", err)
+		}
+	}
+	e.mu.Lock()
+	e.dev = dev
+	e.mu.Unlock()
+	select {
+	case e.made <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// addrGenModeNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h.
+const addrGenModeNone = 1
+
+func (e *embeddedBackend) adopt(string) error {
+	return errors.New("an embedded device cannot be adopted: it goes with its process")
+}
+
+func (e *embeddedBackend) current() *embedded.Device {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.dev
+}
+
+func (e *embeddedBackend) device() (*wgtypes.Device, error) {
+	dev := e.current()
+	if dev == nil {
+		return nil, os.ErrNotExist
+	}
+	select {
+	case <-dev.Done():
+		return nil, os.ErrNotExist
+	default:
+		return dev.Device()
+	}
+}
+
+func (e *embeddedBackend) configure(c wgtypes.Config) error {
+	dev := e.current()
+	if dev == nil {
+		return os.ErrNotExist
+	}
+	return dev.ConfigureDevice(c)
+}
+
+func (e *embeddedBackend) openSide(uint16, int) (SidePort, error) { return e.side, nil }
+
+// follow has nothing to do: the socket is WireGuard's own.
+func (e *embeddedBackend) follow(uint16, int) error { return nil }
+
+// run lets wg(8) at the device. A host where it cannot, such as one that shares
+// /run with another, loses nothing but that.
+func (e *embeddedBackend) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-e.made:
+		}
+		if err := e.current().ServeUAPI(ctx); err != nil {
+			e.log.Info("wg cannot show this device", "err", err)
+		}
+	}
+}
+
+func (e *embeddedBackend) drops() map[string]uint64 { return e.side.Drops() }
+
+func (e *embeddedBackend) close() error {
+	err := e.side.Close()
+	if dev := e.current(); dev != nil {
+		dev.Close()
+	}
+	return err
+}

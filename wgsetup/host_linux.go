@@ -1,0 +1,209 @@
+package wgsetup
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// routeProtocol marks our routes ("proto 202" in ip-route's output), so that
+// one which the administrator adds to the device is not taken for ours. No
+// routing daemon uses the number.
+const routeProtocol = 202
+
+// host is what netlink says and does about links, addresses and routes.
+type host struct {
+	nl *netlink.Handle
+}
+
+func openHost() (*host, error) {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	return &host{nl: nl}, nil
+}
+
+func (h *host) close() { h.nl.Close() }
+
+// dumped repeats a dump that changed under the reader. Under constant change
+// the last answer has to do.
+func dumped[T any](dump func() (T, error)) (T, error) {
+	for range 4 {
+		if list, err := dump(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return list, err
+		}
+	}
+	list, err := dump()
+	if errors.Is(err, netlink.ErrDumpInterrupted) {
+		err = nil
+	}
+	return list, err
+}
+
+// links returns all links of the host.
+func (h *host) links() ([]netlink.Link, error) {
+	links, err := dumped(h.nl.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	return links, nil
+}
+
+// link returns a link by its name; without one, the error is os.ErrNotExist.
+func (h *host) link(name string) (netlink.Link, error) {
+	l, err := h.nl.LinkByName(name)
+	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
+		err = os.ErrNotExist
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get link %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// read fills in what of a device netlink knows.
+func (h *host) read(name string, a *actual) error {
+	l, err := h.link(name)
+	if errors.Is(err, os.ErrNotExist) {
+		*a = actual{}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	attrs := l.Attrs()
+	a.exists = true
+	a.index = attrs.Index
+	a.alias = attrs.Alias
+	a.mtu = attrs.MTU
+	a.up = attrs.Flags&net.FlagUp != 0
+	if a.addresses, err = h.addresses(l); err != nil {
+		return err
+	}
+	a.routes, err = h.routes(l)
+	return err
+}
+
+// addresses returns a link's addresses without the link-local ones of IPv6,
+// which the kernel makes.
+func (h *host) addresses(l netlink.Link) ([]netip.Prefix, error) {
+	list, err := dumped(func() ([]netlink.Addr, error) { return h.nl.AddrList(l, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("list addresses of %s: %w", l.Attrs().Name, err)
+	}
+	var out []netip.Prefix
+	for _, a := range list {
+		if p, ok := prefixFrom(a.IPNet); ok && !(p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()) {
+			out = append(out, p)
+		}
+	}
+	return normalize(out, false, nil), nil
+}
+
+// routes returns a link's routes in the main table. Those of others count as
+// there, so that they are not added, and are not removed.
+func (h *host) routes(l netlink.Link) ([]route, error) {
+	filter := &netlink.Route{LinkIndex: l.Attrs().Index, Table: unix.RT_TABLE_MAIN}
+	list, err := dumped(func() ([]netlink.Route, error) {
+		return h.nl.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list routes of %s: %w", l.Attrs().Name, err)
+	}
+	var out []route
+	for _, r := range list {
+		if p, ok := prefixFrom(r.Dst); ok && r.Type == unix.RTN_UNICAST {
+			out = append(out, route{prefix: p, ours: r.Protocol == routeProtocol})
+		}
+	}
+	slices.SortFunc(out, func(a, b route) int { return comparePrefix(a.prefix, b.prefix) })
+	return out, nil
+}
+
+// do carries out one step that netlink carries out.
+func (h *host) do(s Step) error {
+	l, err := h.link(s.iface)
+	if err != nil {
+		return err
+	}
+	switch s.op {
+	case setAlias:
+		return h.nl.LinkSetAlias(l, s.alias)
+	case setMTU:
+		return h.nl.LinkSetMTU(l, s.value)
+	case linkUp:
+		return h.nl.LinkSetUp(l)
+	case addAddress:
+		return h.nl.AddrAdd(l, address(s.prefix))
+	case removeAddress:
+		return h.nl.AddrDel(l, address(s.prefix))
+	case addRoute:
+		return h.nl.RouteAdd(deviceRoute(l, s.prefix))
+	case removeRoute:
+		return h.nl.RouteDel(deviceRoute(l, s.prefix))
+	}
+	return fmt.Errorf("not a step of the host's: %s", s)
+}
+
+// remove deletes a link; that it is gone already is no error.
+func (h *host) remove(name string) error {
+	l, err := h.link(name)
+	if err == nil {
+		err = h.nl.LinkDel(l)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	return nil
+}
+
+func address(p netip.Prefix) *netlink.Addr {
+	a := &netlink.Addr{IPNet: ipNet(p)}
+	if p.Addr().Is6() {
+		// Nobody else on the device can have it: the key behind it is ours.
+		a.Flags = unix.IFA_F_NODAD
+	}
+	return a
+}
+
+func deviceRoute(l netlink.Link, p netip.Prefix) *netlink.Route {
+	r := &netlink.Route{
+		LinkIndex: l.Attrs().Index,
+		Dst:       ipNet(p),
+		Protocol:  routeProtocol,
+		Table:     unix.RT_TABLE_MAIN,
+	}
+	if p.Addr().Is4() {
+		r.Scope = netlink.SCOPE_LINK
+	}
+	return r
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// prefixFrom returns the zero prefix, false for nil, which is how netlink
+// writes some default routes.
+func prefixFrom(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false
+	}
+	addr, ok := netip.AddrFromSlice(n.IP)
+	ones, bits := n.Mask.Size()
+	if !ok || bits == 0 {
+		return netip.Prefix{}, false
+	}
+	addr = addr.Unmap()
+	if bits == 128 && addr.Is4() {
+		ones -= 96
+	}
+	return netip.PrefixFrom(addr, ones), true
+}

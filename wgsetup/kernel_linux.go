@@ -1,0 +1,100 @@
+package wgsetup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/credant/credant/wgsetup/sideport"
+)
+
+// kernelBackend is the kernel's WireGuard, and the side port by nftables.
+type kernelBackend struct {
+	network string
+	iface   string
+	host    *host
+	log     *slog.Logger
+	wg      *wgctrl.Client
+	side    *sideport.Conn
+}
+
+func newKernelBackend(network string, h *host, log *slog.Logger) (*kernelBackend, error) {
+	wg, err := wgctrl.New()
+	if err != nil {
+		return nil, fmt.Errorf("open WireGuard: %w", err)
+	}
+	return &kernelBackend{network: network, host: h, log: log, wg: wg}, nil
+}
+
+func (k *kernelBackend) kind() Backend { return Kernel }
+
+func (k *kernelBackend) create(iface string, mtu int) error {
+	k.iface = iface
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = iface, mtu
+	return k.host.nl.LinkAdd(&netlink.Wireguard{LinkAttrs: attrs})
+}
+
+func (k *kernelBackend) adopt(iface string) error {
+	k.iface = iface
+	return nil
+}
+
+func (k *kernelBackend) device() (*wgtypes.Device, error) { return k.wg.Device(k.iface) }
+
+func (k *kernelBackend) configure(c wgtypes.Config) error {
+	return k.wg.ConfigureDevice(k.iface, c)
+}
+
+func (k *kernelBackend) openSide(port uint16, mark int) (SidePort, error) {
+	side, err := sideport.Open(sideport.Config{
+		Table:     tableName(k.network, k.iface, "sideport"),
+		Interface: k.iface,
+		Port:      port,
+		Mark:      mark,
+		Log:       k.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	k.side = side
+	return side, nil
+}
+
+func (k *kernelBackend) follow(port uint16, mark int) error {
+	if k.side == nil {
+		return nil
+	}
+	return errors.Join(k.side.SetPort(port), k.side.SetMark(mark))
+}
+
+func (k *kernelBackend) run(ctx context.Context) error { return k.side.Run(ctx) }
+
+func (k *kernelBackend) drops() map[string]uint64 { return k.side.Drops() }
+
+func (k *kernelBackend) close() error {
+	var err error
+	if k.side != nil {
+		err = k.side.Close()
+	}
+	return errors.Join(err, k.wg.Close())
+}
+
+// tablePrefix begins the names of all nftables tables of a network, whose name
+// has no underscore.
+func tablePrefix(network string) string { return "credant_" + network + "_" }
+
+// tableName names a table by what it belongs to, so that a person who lists
+// the ruleset knows, and Clean finds it.
+func tableName(network, iface, purpose string) string {
+	return tablePrefix(network) + iface + "_" + purpose
+}
+
+// portTaken says whether WireGuard could not have its port.
+func portTaken(err error) bool { return errors.Is(err, unix.EADDRINUSE) }

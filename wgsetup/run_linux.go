@@ -1,0 +1,154 @@
+package wgsetup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	// settle lets a burst of changes come to its end.
+	settle = 50 * time.Millisecond
+	// peerCheck is how often WireGuard is asked for peers: no event tells
+	// that somebody removed one.
+	peerCheck = time.Second
+	// fullCheck finds what no event told.
+	fullCheck = time.Minute
+)
+
+// Run puts back what others take away of what the last Apply wanted, keeps the
+// side port working and tells Changes, until ctx ends. It is called once.
+func (d *Device) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+
+	own, others := make(chan struct{}, 1), make(chan struct{}, 1)
+	wg.Go(func() {
+		err := d.watch.run(func(index int) {
+			d.mu.Lock()
+			ours := index == d.index
+			d.mu.Unlock()
+			if ours || index == 0 {
+				signal(own)
+			}
+			if !ours {
+				signal(others)
+			}
+		})
+		if err != nil {
+			cancel(err)
+		}
+	})
+	wg.Go(func() {
+		<-ctx.Done()
+		d.watch.stop()
+	})
+	wg.Go(func() {
+		if err := d.backend.run(ctx); err != nil {
+			cancel(err)
+		}
+	})
+
+	peers := time.NewTicker(peerCheck)
+	defer peers.Stop()
+	full := time.NewTicker(fullCheck)
+	defer full.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+				return fmt.Errorf("run device %s: %w", d.Name(), err)
+			}
+			return nil
+		case <-own:
+			wait(ctx, settle)
+			d.repair(false)
+		case <-others:
+			wait(ctx, settle)
+			d.compare()
+		case <-peers.C:
+			if d.peersDiffer() {
+				d.repair(false)
+			}
+		case <-full.C:
+			d.repair(true)
+			d.compare()
+		}
+	}
+}
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func wait(ctx context.Context, t time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(t):
+	}
+}
+
+// repair makes the host again what the last Apply wanted. Trying anew also
+// tries what the host refused before.
+func (d *Device) repair(anew bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
+	if anew {
+		d.target.noIPv6 = false
+	}
+	done, err := d.reconcile()
+	if len(done) > 0 {
+		d.log.Info("put back what was removed", "iface", d.target.iface, "steps", done)
+	}
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != "" && text != d.lastErr {
+		d.log.Warn("interface not repaired", "iface", d.target.iface, "err", err)
+	}
+	d.lastErr = text
+}
+
+// peersDiffer asks only WireGuard, which is cheap enough for every second.
+func (d *Device) peersDiffer() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return false
+	}
+	dev, err := d.backend.device()
+	if err != nil {
+		return true
+	}
+	var have []actualPeer
+	for _, p := range dev.Peers {
+		have = append(have, readPeer(p))
+	}
+	var p planner
+	p.peers(d.target.desired.Peers, have)
+	return len(p.steps) > 0 || uint16(dev.ListenPort) != d.target.port
+}
+
+// compare tells Changes if the rest of the host is not what it was.
+func (d *Device) compare() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
+	if now := d.host.snapshot(); now != d.seen {
+		d.seen = now
+		signal(d.changes)
+	}
+}

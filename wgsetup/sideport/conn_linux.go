@@ -1,0 +1,239 @@
+package sideport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config says which port is shared, and with whom.
+type Config struct {
+	Table     string // the nftables table's name; no other side port may have it
+	Interface string // the WireGuard device's name
+	Port      uint16 // WireGuard's port, P
+	Mark      int    // WireGuard's firewall mark; zero: none
+	Log       *slog.Logger
+}
+
+// Conn is the socket on S and the table that joins it to P. Addresses are
+// those that the network sees: LocalAddr has P, IPv4 is never IPv4-mapped.
+type Conn struct {
+	udp    *net.UDPConn
+	side   uint16
+	log    *slog.Logger
+	errs   chan ICMPError
+	missed atomic.Uint64 // ICMP errors that nobody took
+	port   atomic.Uint32
+
+	watch *watch
+
+	mu    sync.Mutex
+	table table
+	mark  int
+}
+
+// Open opens the socket and makes the table. Close takes both away; if the
+// process dies, so does the table (before Linux 5.12 the next Open replaces
+// it).
+func Open(c Config) (*Conn, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	udp, side, err := listen(c.Port)
+	if err != nil {
+		return nil, err
+	}
+	s := &Conn{
+		udp:   udp,
+		side:  side,
+		log:   c.Log,
+		errs:  make(chan ICMPError, maxErrors),
+		table: table{config: c, side: side},
+	}
+	s.port.Store(uint32(c.Port))
+	if err := s.open(c); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Conn) open(c Config) (err error) {
+	if err := s.SetMark(c.Mark); err != nil {
+		return err
+	}
+	if s.watch, err = newWatch(c.Table); err != nil {
+		return err
+	}
+	if err := s.table.dial(); err != nil {
+		return err
+	}
+	return s.table.install()
+}
+
+// listen finds a free S for both families and sets the socket up.
+func listen(port uint16) (*net.UDPConn, uint16, error) {
+	config := net.ListenConfig{Control: func(network, _ string, c syscall.RawConn) error {
+		var err error
+		if controlErr := c.Control(func(fd uintptr) { err = setOptions(int(fd), network) }); controlErr != nil {
+			return controlErr
+		}
+		return err
+	}}
+	var err error
+	for range 100 {
+		side := RandomPort()
+		if side == port {
+			continue
+		}
+		var c net.PacketConn
+		c, err = config.ListenPacket(context.Background(), "udp", fmt.Sprintf(":%d", side))
+		if err == nil {
+			return c.(*net.UDPConn), side, nil
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	return nil, 0, fmt.Errorf("open side port: %w", err)
+}
+
+// setOptions is for an IPv4 socket, or for an IPv6 socket that carries IPv4,
+// too, and then needs both families' options.
+func setOptions(fd int, network string) error {
+	type option struct{ level, name, value int }
+	options := []option{
+		{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE},
+		{unix.IPPROTO_IP, unix.IP_RECVERR, 1},
+	}
+	if network == "udp6" {
+		options = append(options,
+			option{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE},
+			option{unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1},
+		)
+	}
+	for _, o := range options {
+		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
+			return fmt.Errorf("set socket option %d/%d: %w", o.level, o.name, err)
+		}
+	}
+	return nil
+}
+
+// SetMark makes the socket's datagrams take WireGuard's way: a full tunnel's
+// rules would send unmarked ones into the tunnel.
+func (s *Conn) SetMark(mark int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if mark == s.mark {
+		return nil
+	}
+	raw, err := s.udp.SyscallConn()
+	if err == nil {
+		controlErr := raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, mark)
+		})
+		err = errors.Join(err, controlErr)
+	}
+	if err != nil {
+		return fmt.Errorf("set mark of side port: %w", err)
+	}
+	s.mark = mark
+	return nil
+}
+
+// SetPort follows WireGuard to another port.
+func (s *Conn) SetPort(port uint16) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if port == s.table.config.Port {
+		return nil
+	}
+	s.table.config.Port = port
+	s.port.Store(uint32(port))
+	return s.table.replace()
+}
+
+// ReadFromUDPAddrPort reads one datagram. ICMP errors, which the kernel reports
+// in between, go to Errors instead.
+func (s *Conn) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+	for {
+		n, from, err := s.udp.ReadFromUDPAddrPort(b)
+		if err != nil && fromICMP(err) {
+			s.drainErrors()
+			continue
+		}
+		return n, unmap(from), err
+	}
+}
+
+// WriteToUDPAddrPort sends one datagram from WireGuard's port.
+func (s *Conn) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
+	n, err := s.udp.WriteToUDPAddrPort(b, to)
+	if err != nil && fromICMP(err) && s.drainErrors() {
+		// It was an earlier datagram's error, and this one did not leave.
+		n, err = s.udp.WriteToUDPAddrPort(b, to)
+	}
+	return n, err
+}
+
+// ReadFrom implements net.PacketConn.
+func (s *Conn) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, from, err := s.ReadFromUDPAddrPort(b)
+	if err != nil {
+		return n, nil, err
+	}
+	return n, net.UDPAddrFromAddrPort(from), nil
+}
+
+// WriteTo implements net.PacketConn. The address must be a *net.UDPAddr.
+func (s *Conn) WriteTo(b []byte, to net.Addr) (int, error) {
+	addr, ok := to.(*net.UDPAddr)
+	if !ok {
+		return 0, fmt.Errorf("write to side port: address of type %T", to)
+	}
+	return s.WriteToUDPAddrPort(b, addr.AddrPort())
+}
+
+// LocalAddr returns the unspecified address with WireGuard's port.
+func (s *Conn) LocalAddr() net.Addr {
+	return &net.UDPAddr{IP: net.IPv6unspecified, Port: int(s.port.Load())}
+}
+
+// SetDeadline implements net.PacketConn.
+func (s *Conn) SetDeadline(t time.Time) error { return s.udp.SetDeadline(t) }
+
+// SetReadDeadline implements net.PacketConn.
+func (s *Conn) SetReadDeadline(t time.Time) error { return s.udp.SetReadDeadline(t) }
+
+// SetWriteDeadline implements net.PacketConn.
+func (s *Conn) SetWriteDeadline(t time.Time) error { return s.udp.SetWriteDeadline(t) }
+
+// Drops counts what did not reach its reader, by reason.
+func (s *Conn) Drops() map[string]uint64 {
+	return map[string]uint64{"side port ICMP overflow": s.missed.Load()}
+}
+
+// Close closes the socket and takes the table away.
+func (s *Conn) Close() error {
+	err := s.udp.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watch != nil {
+		err = errors.Join(err, s.watch.close())
+		s.watch = nil
+	}
+	return errors.Join(err, s.table.remove())
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
