@@ -1,0 +1,272 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+)
+
+// A Lab is one internet. The zero value is of no use.
+type Lab struct {
+	backbone *Node // a router that every public address hangs on
+	routers  []*Router
+	hosts    []*Host
+}
+
+// New returns an internet with nothing but its backbone, which Build will make.
+func New() *Lab {
+	return &Lab{backbone: newNode("backbone")}
+}
+
+// Host adds a host with a public IPv4 and IPv6 address.
+func (l *Lab) Host(name string) *Host {
+	h := &Host{Node: newNode(name), Addresses: 1}
+	h.Uplink = l.publicUplink(h.Node, "eth0")
+	l.hosts = append(l.hosts, h)
+	return h
+}
+
+// NAT adds a router whose outer side is on the backbone.
+func (l *Lab) NAT(name string, nat NAT) *Router {
+	r := l.newRouter(name, nat)
+	r.Uplink = l.publicUplink(r.Node, "wan")
+	return r
+}
+
+func (l *Lab) newRouter(name string, nat NAT) *Router {
+	site := len(l.routers) + 1
+	r := &Router{
+		Node: newNode(name), lab: l, NAT: nat,
+		LAN: netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, byte(site), 0}), 24),
+	}
+	l.routers = append(l.routers, r)
+	return r
+}
+
+// publicUplink hands out the next addresses of the backbone: site N is 5.0.N.0/24 and 2a01:N::/64.
+func (l *Lab) publicUplink(n *Node, iface string) *Uplink {
+	l.backbone.sites++
+	site := l.backbone.sites
+	return &Uplink{
+		upper: l.backbone, upperName: n.Name, lower: n, lowerName: iface,
+		prefix4: netip.PrefixFrom(netip.AddrFrom4([4]byte{5, 0, byte(site), 0}), 24),
+		prefix6: netip.PrefixFrom(netip.AddrFrom16([16]byte{0x2a, 0x01, 0, byte(site)}), 64),
+		host:    2,
+	}
+}
+
+// Build makes all that was described. After an error what was made so far is taken away again.
+func (l *Lab) Build() (err error) {
+	defer func() {
+		if err != nil {
+			_ = l.Close()
+		}
+	}()
+	if err := sweep(); err != nil {
+		return err
+	}
+	if err := l.backbone.open(); err != nil {
+		return err
+	}
+	if err := l.backbone.forward(); err != nil {
+		return err
+	}
+	for _, r := range l.routers {
+		if err := r.build(); err != nil {
+			return fmt.Errorf("build router %s: %w", r.Name, err)
+		}
+	}
+	for _, h := range l.hosts {
+		if err := h.build(); err != nil {
+			return fmt.Errorf("build host %s: %w", h.Name, err)
+		}
+	}
+	return nil
+}
+
+// Close ends every program in the lab and removes its nodes. It may be called twice.
+func (l *Lab) Close() error {
+	nodes := []*Node{l.backbone}
+	for _, r := range l.routers {
+		nodes = append(nodes, r.Node)
+	}
+	for _, h := range l.hosts {
+		nodes = append(nodes, h.Node)
+	}
+	err := killStrays(nodes)
+	for _, n := range nodes {
+		err = errors.Join(err, n.close())
+	}
+	return err
+}
+
+// A Host is an end node. Its interface is eth0.
+type Host struct {
+	*Node
+	Uplink *Uplink
+
+	// Addresses is how many public addresses of each family it has (a public host only). More than one are in
+	// different /24 and /64 prefixes, as different machines would be.
+	Addresses int
+	// Firewall drops what the host did not ask for, as a default ufw or firewalld does.
+	Firewall bool
+}
+
+const hostFirewall = `table inet firewall {
+  chain input { type filter hook input priority filter; policy drop;
+    ct state established,related accept
+    iifname "lo" accept
+    meta l4proto { icmp, icmpv6 } accept
+  }
+}
+`
+
+func (h *Host) build() error {
+	if err := h.open(); err != nil {
+		return err
+	}
+	if err := h.Uplink.plug(); err != nil {
+		return err
+	}
+	for i := 1; i < h.Addresses; i++ {
+		if err := h.Uplink.addExtra(i); err != nil {
+			return err
+		}
+	}
+	if h.Firewall {
+		return h.loadRules(hostFirewall)
+	}
+	return nil
+}
+
+// IPv4 returns the host's addresses of that family: public ones, or the one on its LAN.
+func (h *Host) IPv4() []netip.Addr {
+	addresses := []netip.Addr{h.Uplink.address(h.Uplink.prefix4)}
+	for i := 1; i < h.Addresses; i++ {
+		addresses = append(addresses, h.Uplink.extra4(i))
+	}
+	return addresses
+}
+
+// IPv6 returns the host's addresses of that family, none where its router has no IPv6.
+func (h *Host) IPv6() []netip.Addr {
+	if !h.Uplink.prefix6.IsValid() {
+		return nil
+	}
+	addresses := []netip.Addr{h.Uplink.address(h.Uplink.prefix6)}
+	for i := 1; i < h.Addresses; i++ {
+		addresses = append(addresses, h.Uplink.extra6(i))
+	}
+	return addresses
+}
+
+// A Router is a NAT with one uplink, whose interface is wan, and one LAN, whose bridge is lan.
+type Router struct {
+	*Node
+	Uplink *Uplink
+	NAT    NAT
+	// LAN is the IPv4 prefix behind the router, which has the first address: 192.168.N.0/24 unless set before Build.
+	LAN netip.Prefix
+	// IPv6 gives the LAN public IPv6 addresses, not translated but firewalled: what came from outside unasked is
+	// dropped. Only for a router on the backbone.
+	IPv6 bool
+
+	lab *Lab
+}
+
+// Host adds a host on the router's LAN.
+func (r *Router) Host(name string) *Host {
+	h := &Host{Node: newNode(name), Addresses: 1}
+	h.Uplink = r.lanUplink(h.Node, "eth0")
+	r.lab.hosts = append(r.lab.hosts, h)
+	return h
+}
+
+// Router adds a router whose outer side is on this one's LAN: double NAT.
+func (r *Router) Router(name string, nat NAT) *Router {
+	inner := r.lab.newRouter(name, nat)
+	inner.Uplink = r.lanUplink(inner.Node, "wan")
+	return inner
+}
+
+func (r *Router) lanUplink(n *Node, iface string) *Uplink {
+	r.sites++
+	return &Uplink{
+		upper: r.Node, upperName: n.Name, upperBridge: "lan", lower: n, lowerName: iface,
+		router: r, host: r.sites + 1,
+	}
+}
+
+func (r *Router) build() error {
+	if err := r.open(); err != nil {
+		return err
+	}
+	if err := r.forward(); err != nil {
+		return err
+	}
+	if err := r.Uplink.plug(); err != nil {
+		return err
+	}
+	bridge, err := r.addBridge("lan")
+	if err != nil {
+		return err
+	}
+	if err := r.addAddress(bridge, netip.PrefixFrom(hostOf(r.LAN, 1), r.LAN.Bits())); err != nil {
+		return err
+	}
+	if r.IPv6 {
+		if err := r.addAddress(bridge, netip.PrefixFrom(hostOf(r.lan6(), 1), 64)); err != nil {
+			return err
+		}
+	}
+	return r.loadNAT()
+}
+
+// lan6 is the prefix delegated to the LAN: 2a01:N:1::/64 on site N.
+func (r *Router) lan6() netip.Prefix {
+	b := r.Uplink.prefix6.Addr().As16()
+	b[5] = 1
+	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
+}
+
+// PublicIPv4 returns the address of the router's outer side.
+func (r *Router) PublicIPv4() netip.Addr { return r.Uplink.address(r.Uplink.prefix4) }
+
+// ChangeAddress gives the outer side another address, as a provider does at night: all mappings are gone.
+func (r *Router) ChangeAddress() error {
+	if err := r.Uplink.renumber(); err != nil {
+		return err
+	}
+	if err := r.loadNAT(); err != nil {
+		return err
+	}
+	return r.Reboot()
+}
+
+// Reboot forgets every mapping.
+func (r *Router) Reboot() error {
+	return r.Do(func() error {
+		if err := netlink.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
+			return fmt.Errorf("forget mappings of %s: %w", r.Name, err)
+		}
+		return nil
+	})
+}
+
+func (r *Router) loadNAT() error {
+	rules, err := r.NAT.ruleset(r.PublicIPv4(), r.LAN)
+	if err != nil {
+		return err
+	}
+	return r.loadRules("flush ruleset\n" + rules)
+}
+
+// hostOf returns the nth address of a prefix.
+func hostOf(p netip.Prefix, n int) netip.Addr {
+	b := p.Masked().Addr().AsSlice()
+	b[len(b)-1] += byte(n)
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}

@@ -1,0 +1,38 @@
+package lab
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/credant/credant/integration/strict"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// build builds a lab for one test.
+func build(t *testing.T, l *Lab) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		strict.Skip(t, "network namespaces need root")
+	}
+	if err := l.Build(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// within bounds a test's wait for something that takes far less.
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
