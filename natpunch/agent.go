@@ -1,0 +1,327 @@
+package natpunch
+
+import (
+	"container/heap"
+	"crypto/rand"
+	"encoding/binary"
+	"io"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire"
+	"github.com/credant/credant/natpunch/demux"
+)
+
+// AgentConfig is what an Agent keeps for life.
+type AgentConfig struct {
+	// Self is this node's key; compared with a peer's, it gives the role.
+	Self keys.NodePublic
+	// Overlay are the network's own prefixes: no path leads through the tunnel.
+	Overlay []netip.Prefix
+	// Rand is where transaction ids come from; nil is crypto/rand.
+	Rand io.Reader
+}
+
+// Peer is what the agent needs to know of a peer.
+type Peer struct {
+	Node keys.NodePublic
+	// Pair seals the checks. Another Pair for a known node means that one of
+	// the two processes has started anew.
+	Pair       keys.Pair
+	Candidates []wire.Candidate
+	// Version is the negotiated wire version; zero is 1, and 1 is all there is.
+	Version uint8
+}
+
+// Agent checks candidate pairs and selects a path for each peer. Its owner calls
+// it with what happens and the time, does what Advance returns after every call,
+// and calls Advance again when Next says. It is not safe for concurrent use.
+type Agent struct {
+	self    keys.NodePublic
+	overlay []netip.Prefix
+	random  io.Reader
+	site    site
+
+	peers map[keys.NodePublic]*checkList
+	tags  map[[8]byte]*checkList // by Pair.RecvTag
+	due   dueHeap
+
+	pings, pongs bucket
+	// number is the highest that any ping had. A peer that is removed and added
+	// again starts above it: the other side still refuses the old ones.
+	number uint64
+	queue  []Action
+	now    time.Time
+}
+
+// NewAgent returns an agent without peers, which checks nothing before SetLocal.
+func NewAgent(c AgentConfig) *Agent {
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	return &Agent{
+		self: c.Self, overlay: c.Overlay, random: c.Rand,
+		site:  newSite(Local{}, c.Overlay),
+		peers: make(map[keys.NodePublic]*checkList),
+		tags:  make(map[[8]byte]*checkList),
+		pings: newBucket(totalBurst, totalRate),
+		pongs: newBucket(totalPongBurst, totalPongRate),
+	}
+}
+
+// SetLocal says what this host is now. Peers without a path are checked again at
+// once where it differs from before; a path that is selected stays.
+func (a *Agent) SetLocal(now time.Time, l Local) {
+	a.now = now
+	old := a.site.Local
+	linksChanged := !slices.Equal(old.Prefixes, l.Prefixes) || old.HasIPv4 != l.HasIPv4 || old.HasIPv6 != l.HasIPv6
+	if !linksChanged && slices.Equal(old.Candidates, l.Candidates) {
+		return
+	}
+	l.Candidates, l.Prefixes = slices.Clone(l.Candidates), slices.Clone(l.Prefixes)
+	a.site = newSite(l, a.overlay)
+	for _, c := range a.peers {
+		c.localChanged(now, linksChanged)
+		a.reschedule(c)
+	}
+}
+
+// SetPeer adds a peer or updates one, and starts to check what is new. It is
+// false, and does nothing, when the table is full or the peer is this node.
+func (a *Agent) SetPeer(now time.Time, p Peer) bool {
+	a.now = now
+	c, known := a.peers[p.Node]
+	if !known && len(a.peers) >= MaxPeers || p.Node == a.self {
+		return false
+	}
+	if other := a.tags[p.Pair.RecvTag]; other != nil && other.node != p.Node {
+		return false // two nodes with one probe key: the second is an impostor
+	}
+	if !known {
+		c = newCheckList(a, p)
+		a.peers[p.Node] = c
+	} else if c.pair.RecvTag != p.Pair.RecvTag {
+		delete(a.tags, c.pair.RecvTag)
+		c.renew(now, p.Pair)
+	}
+	a.tags[p.Pair.RecvTag] = c
+	c.setCandidates(now, p.Candidates)
+	a.reschedule(c)
+	return true
+}
+
+// RemovePeer forgets a peer. No action follows.
+func (a *Agent) RemovePeer(node keys.NodePublic) {
+	c, ok := a.peers[node]
+	if !ok {
+		return
+	}
+	delete(a.peers, node)
+	delete(a.tags, c.pair.RecvTag)
+	if c.index >= 0 {
+		heap.Remove(&a.due, c.index)
+	}
+	a.queue = slices.DeleteFunc(a.queue, func(x Action) bool {
+		switch x := x.(type) {
+		case Select:
+			return x.Node == node
+		case Lost:
+			return x.Node == node
+		default:
+			return false
+		}
+	})
+}
+
+// Validated says that a hello exchange proved a path both ways. Without a
+// trusted path it is selected at once. rtt may be zero.
+func (a *Agent) Validated(now time.Time, node keys.NodePublic, addr netip.AddrPort, rtt time.Duration) {
+	a.now = now
+	addr = plain(addr)
+	if c, ok := a.peers[node]; ok && a.site.usable(addr) {
+		c.validated(now, addr, rtt)
+		a.reschedule(c)
+	}
+}
+
+// Restart says that the peer's path is suspect, and why: all candidates are
+// checked at once. A Select or a Lost follows.
+func (a *Agent) Restart(now time.Time, node keys.NodePublic, why string) {
+	a.now = now
+	if c, ok := a.peers[node]; ok {
+		c.restart(now, why)
+		a.reschedule(c)
+	}
+}
+
+// RestartAll restarts every peer, as after a change of network; those that have
+// a path to lose come first.
+func (a *Agent) RestartAll(now time.Time) {
+	a.now = now
+	for _, c := range a.peers {
+		had := c.selected != nil
+		c.restart(now, "the network changed")
+		a.reschedule(c)
+		if !had && c.index >= 0 {
+			c.due = c.due.Add(time.Nanosecond)
+			heap.Fix(&a.due, c.index)
+		}
+	}
+}
+
+// CheckConsent checks the selected path alone, for a peer that is sent to and
+// does not answer: three pings, and a Restart when all are lost. It does nothing
+// while a path is searched anyway.
+func (a *Agent) CheckConsent(now time.Time, node keys.NodePublic) {
+	a.now = now
+	if c, ok := a.peers[node]; ok {
+		c.checkConsent(now)
+		a.reschedule(c)
+	}
+}
+
+// Path returns the peer's selected path. One that is suspect is still returned
+// until it is Lost or another is selected.
+func (a *Agent) Path(node keys.NodePublic) (Path, bool) {
+	c, ok := a.peers[node]
+	if !ok || c.selected == nil {
+		return Path{}, false
+	}
+	return c.path(), true
+}
+
+// DropSource is the reason for a check from an address where no peer can be.
+const DropSource = "source-address"
+
+// Receive takes a datagram of wire.KindCheck. It returns why the datagram was
+// dropped, or nothing.
+func (a *Agent) Receive(now time.Time, from netip.AddrPort, datagram []byte) string {
+	a.now = now
+	from = plain(from)
+	tag, ok := wire.PairTag(datagram)
+	if !ok || len(datagram) != wire.CheckSize {
+		// A pong is as long as any ping: nothing is amplified.
+		return wire.DropReason(wire.ErrSize)
+	}
+	c, ok := a.tags[tag]
+	if !ok {
+		return demux.DropUnknownPeer
+	}
+	body, err := wire.OpenPair(wire.KindCheck, &c.pair, datagram)
+	if err != nil {
+		return wire.DropReason(err)
+	}
+	m, err := parseCheck(body)
+	if err != nil {
+		return wire.DropReason(wire.ErrEncoding)
+	}
+	defer a.reschedule(c)
+	if m.Type == pong {
+		return c.receivePong(now, from, m)
+	}
+	if !a.site.usable(from) {
+		return DropSource
+	}
+	return c.receivePing(now, from, m)
+}
+
+// Advance does what is due and returns everything that is to be done, in order.
+func (a *Agent) Advance(now time.Time) []Action {
+	a.now = now
+	a.pings.fill(now)
+	for len(a.due) > 0 && !a.due[0].due.After(now) && a.pings.tokens >= 1 {
+		c := a.due[0]
+		c.advance(now)
+		a.reschedule(c)
+		if c.index >= 0 && !c.due.After(now) {
+			// Nothing may be due twice at one time; a list that says so is
+			// kept from spinning.
+			c.due = now.Add(time.Millisecond)
+			heap.Fix(&a.due, c.index)
+		}
+	}
+	out := a.queue
+	a.queue = nil
+	return out
+}
+
+// Next returns when Advance has something to do; false is never.
+func (a *Agent) Next() (time.Time, bool) {
+	if len(a.queue) > 0 {
+		return a.now, true
+	}
+	if len(a.due) == 0 {
+		return time.Time{}, false
+	}
+	next := a.due[0].due
+	if ready := a.pings.ready(); a.pings.tokens < 1 && ready.After(next) {
+		next = ready
+	}
+	return next, true
+}
+
+// emit queues an action. Datagrams beyond the bound are dropped, as a network
+// would; what the owner must know is not.
+func (a *Agent) emit(x Action) {
+	if _, ok := x.(Send); ok && len(a.queue) >= maxQueue {
+		return
+	}
+	a.queue = append(a.queue, x)
+}
+
+func (a *Agent) transactionID() (id transactionID) {
+	if _, err := io.ReadFull(a.random, id[:]); err != nil {
+		panic("natpunch: read random bytes: " + err.Error()) // crypto/rand never fails
+	}
+	return id
+}
+
+// jitter returns a random duration of less than d.
+func (a *Agent) jitter(d time.Duration) time.Duration {
+	id := a.transactionID()
+	return time.Duration(binary.BigEndian.Uint64(id[:]) % uint64(max(d, 1)))
+}
+
+func (a *Agent) reschedule(c *checkList) {
+	due, ok := c.nextDue()
+	switch {
+	case a.peers[c.node] != c:
+	case !ok && c.index >= 0:
+		heap.Remove(&a.due, c.index)
+	case !ok:
+	case c.index < 0:
+		c.due = due
+		heap.Push(&a.due, c)
+	default:
+		c.due = due
+		heap.Fix(&a.due, c.index)
+	}
+}
+
+// dueHeap orders check lists by what is due first.
+type dueHeap []*checkList
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+func (h *dueHeap) Push(x any) {
+	c := x.(*checkList)
+	c.index = len(*h)
+	*h = append(*h, c)
+}
+
+func (h *dueHeap) Pop() any {
+	old := *h
+	c := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	c.index = -1
+	return c
+}

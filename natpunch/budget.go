@@ -1,0 +1,79 @@
+package natpunch
+
+import "time"
+
+// What peers and servers can make this node spend. A member may announce any
+// addresses and ping at any rate; none of it may turn this node against a third
+// party or against its own router.
+const (
+	// MaxPeers bounds the agent's tables.
+	MaxPeers = 4096
+	// maxCandidates a peer are checked of those it announced (a record holds no
+	// more), maxReflexive more may be learned from where its pings come from.
+	maxCandidates = 16
+	maxReflexive  = 4
+	// maxSite bounds the private candidates that are checked because the peer
+	// seems to be behind our own NAT, on another link.
+	maxSite = 4
+
+	// pace is the time between two pings to one peer. RFC 8445's 50 ms is for
+	// sessions whose bandwidth nobody knows; 20 ms are 50 kbit/s.
+	pace = 20 * time.Millisecond
+
+	// A peer costs at most two full rounds in a row, then 4 pings a second.
+	peerBurst = 2 * 3 * (maxCandidates + maxReflexive)
+	peerRate  = 4
+	// All peers together cost 300 pings a second, which home routers bear.
+	totalBurst = 100
+	totalRate  = 300
+
+	// A peer may ping as often as a sane one would, all of them together as
+	// often as costs a few per cent of a core.
+	pongBurst, pongRate           = 100, 50
+	totalPongBurst, totalPongRate = 1000, 1000
+
+	// maxQueue bounds the actions that wait for Advance.
+	maxQueue = 2048
+)
+
+// bucket is a token bucket. It is full at first.
+type bucket struct {
+	burst, rate float64
+	tokens      float64
+	at          time.Time
+}
+
+func newBucket(burst, rate float64) bucket {
+	return bucket{burst: burst, rate: rate, tokens: burst}
+}
+
+// take takes a token if there is one.
+func (b *bucket) take(now time.Time) bool {
+	b.fill(now)
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
+}
+
+func (b *bucket) fill(now time.Time) {
+	if !b.at.IsZero() && now.After(b.at) {
+		b.tokens = min(b.burst, b.tokens+b.rate*now.Sub(b.at).Seconds())
+	}
+	if b.at.IsZero() || now.After(b.at) {
+		b.at = now
+	}
+}
+
+// ready is when the next token is there: not after the last call's now if there
+// is one already.
+func (b *bucket) ready() time.Time {
+	if b.tokens >= 1 {
+		return b.at
+	}
+	// A microsecond more, so that rounding cannot make the owner wake too early
+	// and find nothing, again and again.
+	wait := time.Duration((1-b.tokens)/b.rate*float64(time.Second)) + time.Microsecond
+	return b.at.Add(wait)
+}

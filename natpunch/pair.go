@@ -1,0 +1,114 @@
+package natpunch
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/credant/credant/discovery/wire"
+)
+
+// pairState is RFC 8445's, Section 6.1.2.6, without Frozen: there is nothing
+// to unfreeze with one component.
+type pairState uint8
+
+const (
+	idle pairState = iota // not part of the current round
+	waiting
+	inProgress
+	succeeded
+	failed
+)
+
+const (
+	// maxPings a pair are sent a round, each gap after the one before: at
+	// 0, 200 and 500 ms. What punching does, it does at once or never.
+	maxPings = 3
+	// answerTimeout after the last ping, the pair has failed. A later pong
+	// still counts.
+	answerTimeout = time.Second
+	// pongWindow is how long a ping's answer is waited for.
+	pongWindow = 5 * time.Second
+	// maxTriggered bounds the checks of a pair that the peer's pings trigger.
+	maxTriggered = 4
+)
+
+var pingGaps = [maxPings]time.Duration{200 * time.Millisecond, 300 * time.Millisecond, answerTimeout}
+
+// candidatePair is a remote candidate together with the one local base there
+// is: the node's port.
+type candidatePair struct {
+	remote netip.AddrPort
+	typ    wire.CandidateType
+	rank   rank
+
+	state     pairState
+	pings     int       // in this round
+	next      time.Time // the next ping, or after the last the end; zero: never
+	triggered int
+	validAt   time.Time // the last pong
+	rtt       time.Duration
+	sent      [4]transaction
+
+	// nomination is the transaction of a nominating ping that waits for this
+	// side's own check to succeed, if it came a short while ago.
+	nomination  transactionID
+	nominatedAt time.Time
+}
+
+type transaction struct {
+	id        transactionID
+	at        time.Time // zero: free
+	nominates bool
+}
+
+// start makes the pair part of a round: its first ping is due.
+func (p *candidatePair) start(now time.Time) {
+	p.state, p.pings, p.next, p.triggered = waiting, 0, now, 0
+}
+
+func (p *candidatePair) stop() {
+	if p.pending() {
+		p.state = idle
+	}
+	p.next = time.Time{}
+}
+
+// pending reports whether the pair may yet succeed in this round.
+func (p *candidatePair) pending() bool { return p.state == waiting || p.state == inProgress }
+
+// trigger makes a ping due at once, because the peer's own came through
+// (RFC 8445, Section 7.3.1.4). It tells whether it did.
+func (p *candidatePair) trigger(now time.Time) bool {
+	if p.triggered == maxTriggered && p.pending() {
+		return false
+	}
+	if !p.pending() {
+		p.start(now)
+	}
+	p.triggered++
+	p.pings = min(p.pings, maxPings-1)
+	p.next = now
+	return true
+}
+
+// remember notes a ping that leaves now, in the place of the oldest.
+func (p *candidatePair) remember(t transaction) {
+	oldest := 0
+	for i := range p.sent {
+		if p.sent[i].at.Before(p.sent[oldest].at) {
+			oldest = i
+		}
+	}
+	p.sent[oldest] = t
+}
+
+// answered takes the transaction of a pong, which counts once.
+func (p *candidatePair) answered(now time.Time, id transactionID) (transaction, bool) {
+	for i, t := range p.sent {
+		if !t.at.IsZero() && t.id == id {
+			p.sent[i] = transaction{}
+			return t, now.Sub(t.at) <= pongWindow
+		}
+	}
+	return transaction{}, false
+}

@@ -1,0 +1,76 @@
+package natpunch
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/credant/credant/discovery/keys"
+)
+
+// PathKind is the kind of a path, as status names it. The zero kind is Direct.
+type PathKind uint8
+
+const (
+	// Direct is a path over the internet without a relay.
+	Direct PathKind = iota
+	// LAN is a path that does not leave the site: to a private address, or to
+	// an IPv6 neighbour.
+	LAN
+)
+
+// String returns "direct" or "lan".
+func (k PathKind) String() string {
+	if k == LAN {
+		return "lan"
+	}
+	return "direct"
+}
+
+// Path is where a peer's datagrams go. The zero Path is none.
+type Path struct {
+	// Addr is the peer's transport address: WireGuard's endpoint.
+	Addr netip.AddrPort
+	Kind PathKind
+	// RTT is the last measured round trip; zero is unknown.
+	RTT time.Duration
+}
+
+// Action is something the owner of an Agent has to do: one of Send, Select, Lost
+// and Reflexive.
+type Action interface{ action() }
+
+// Send is a datagram to put on the one port.
+type Send struct {
+	To   netip.AddrPort
+	Data []byte
+}
+
+// Select says that Path is the peer's path from now on: both sides checked it,
+// and the peer selects the same one. It comes again, with the same address, when
+// a path that was suspect has proved itself.
+type Select struct {
+	Node keys.NodePublic
+	Path Path
+	// Initiate: this side should start the WireGuard handshake now, because the
+	// peer is known to have selected the path already.
+	Initiate bool
+}
+
+// Lost says that the peer has no path. It comes once; the search goes on with
+// back-off, and a Select ends it.
+type Lost struct {
+	Node   keys.NodePublic
+	Reason string // for a person
+}
+
+// Reflexive says at which address the peer saw this node. It comes when that
+// changes, and only for addresses that are not among the local candidates.
+type Reflexive struct {
+	Node keys.NodePublic
+	Addr netip.AddrPort
+}
+
+func (Send) action()      {}
+func (Select) action()    {}
+func (Lost) action()      {}
+func (Reflexive) action() {}

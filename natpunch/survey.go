@@ -1,0 +1,314 @@
+package natpunch
+
+import (
+	"encoding/binary"
+	"io"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/credant/credant/natpunch/demux"
+	"github.com/pion/stun/v2"
+)
+
+const (
+	// wantedAnswers are enough to compare; two decide, when the third is slow.
+	wantedAnswers = 3
+	decisive      = 2
+	decideAfter   = time.Second
+	// maxInFlight requests at once; a server that has not answered its third
+	// request no longer holds the next one up.
+	maxInFlight = 6
+	slowAfter   = 3
+	// maxReflexiveAddrs bounds what a status holds.
+	maxReflexiveAddrs = 4
+)
+
+// requestGaps are RFC 8489's, Section 6.2.1, with a faster first step and fewer
+// repetitions: requests leave at 0, 250, 750, 1750 and 3750 ms, and are given up
+// 2 s later.
+var requestGaps = []time.Duration{
+	250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second, 2 * time.Second,
+}
+
+// survey asks the servers of one family.
+type survey struct {
+	servers []netip.AddrPort
+	queue   []netip.AddrPort // not asked yet in this measurement
+	asked   []*request
+	answers []answer
+	wanted  int // answers; zero: no measurement is under way
+	started time.Time // zero: at the next advance
+	refresh time.Time // the next measurement; zero: none
+	silent  int       // measurements in a row that nobody answered
+
+	status FamilyStatus
+}
+
+// request is one STUN transaction. It belongs to the server's address: what the
+// same id brings from elsewhere is no answer.
+type request struct {
+	server netip.AddrPort
+	id     [stun.TransactionIDSize]byte
+	sent   int
+	next   time.Time
+}
+
+type answer struct {
+	server, mapped netip.AddrPort
+	other          bool
+}
+
+func (f *survey) setServers(servers []netip.AddrPort) {
+	if slices.Equal(f.servers, servers) {
+		return
+	}
+	old := f.servers
+	f.servers = servers
+	f.answers = slices.DeleteFunc(f.answers, func(a answer) bool { return !slices.Contains(servers, a.server) })
+	f.asked = slices.DeleteFunc(f.asked, func(r *request) bool { return !slices.Contains(servers, r.server) })
+	switch {
+	case len(servers) == 0:
+		*f = survey{}
+	case f.wanted > 0: // under way: go on with what is new
+		f.queue = slices.DeleteFunc(f.queue, func(a netip.AddrPort) bool { return !slices.Contains(servers, a) })
+		for _, a := range servers {
+			if !slices.Contains(old, a) {
+				f.queue = append(f.queue, a)
+			}
+		}
+	case f.status.Servers < decisive:
+		f.start(wantedAnswers)
+	}
+}
+
+// start begins a measurement, at the next advance. One answer is wanted to see whether all is as it
+// was, several to judge.
+func (f *survey) start(wanted int) {
+	if len(f.servers) == 0 {
+		return
+	}
+	f.wanted, f.started, f.refresh = wanted, time.Time{}, time.Time{}
+	f.asked = nil
+	f.queue = f.order()
+	if wanted > 1 {
+		f.answers = nil
+	}
+}
+
+// order returns the servers in the order in which they are asked: those that
+// answered last, then the others, and a second port of one address last of all.
+func (f *survey) order() []netip.AddrPort {
+	var first, second []netip.AddrPort
+	add := func(a netip.AddrPort) {
+		switch {
+		case slices.Contains(first, a) || slices.Contains(second, a):
+		case slices.ContainsFunc(first, func(b netip.AddrPort) bool { return b.Addr() == a.Addr() }):
+			second = append(second, a)
+		default:
+			first = append(first, a)
+		}
+	}
+	for _, a := range f.answers {
+		add(a.server)
+	}
+	for _, a := range f.servers {
+		add(a)
+	}
+	return append(first, second...)
+}
+
+func (f *survey) advance(now time.Time, s *STUN) (out []Send) {
+	if f.wanted == 0 && !f.refresh.IsZero() && !f.refresh.After(now) {
+		f.start(f.refreshWants())
+	}
+	if f.wanted == 0 {
+		return nil
+	}
+	if f.started.IsZero() {
+		f.started = now
+	}
+	f.fill(now, s)
+	for _, r := range f.asked {
+		if r.next.After(now) || r.sent == len(requestGaps) {
+			continue
+		}
+		out = append(out, Send{To: r.server, Data: bindingRequest(r.id)})
+		r.next = now.Add(requestGaps[r.sent])
+		r.sent++
+	}
+	f.finish(now, s)
+	return out
+}
+
+// refreshWants is one answer while the last measurement was clear.
+func (f *survey) refreshWants() int {
+	if f.status.Servers >= decisive {
+		return 1
+	}
+	return wantedAnswers
+}
+
+// fill asks the next servers while answers are missing that nobody is about to
+// give.
+func (f *survey) fill(now time.Time, s *STUN) {
+	f.asked = slices.DeleteFunc(f.asked, func(r *request) bool {
+		return r.sent == len(requestGaps) && !r.next.After(now)
+	})
+	hopeful := 0
+	for _, r := range f.asked {
+		if r.sent < slowAfter {
+			hopeful++
+		}
+	}
+	for len(f.queue) > 0 && f.heard()+hopeful < f.wanted && len(f.asked) < maxInFlight {
+		r := &request{server: f.queue[0], next: now}
+		if _, err := io.ReadFull(s.random, r.id[:]); err != nil {
+			panic("natpunch: read random bytes: " + err.Error()) // crypto/rand never fails
+		}
+		f.asked, f.queue = append(f.asked, r), f.queue[1:]
+		hopeful++
+	}
+}
+
+// heard counts the answers that this measurement got. A light one ends with its
+// first.
+func (f *survey) heard() int {
+	if f.wanted == 1 {
+		return 0
+	}
+	return len(f.answers)
+}
+
+func (f *survey) receive(now time.Time, s *STUN, from netip.AddrPort, b binding) string {
+	i := slices.IndexFunc(f.asked, func(r *request) bool { return r.id == b.id && r.server == from })
+	if i < 0 || b.mapped.IsValid() && b.mapped.Addr().Is4() != from.Addr().Is4() {
+		return demux.DropUnsolicited
+	}
+	f.asked = slices.Delete(f.asked, i, i+1)
+	if b.failed {
+		return "" // the next one is asked
+	}
+	a := answer{server: from, mapped: b.mapped, other: b.other}
+	if f.wanted == 1 {
+		if !slices.Contains(f.status.Reflexive, a.mapped) {
+			f.start(wantedAnswers)
+			f.started = now
+			f.queue = slices.DeleteFunc(f.queue, func(q netip.AddrPort) bool { return q == from })
+			f.answers = []answer{a}
+			f.evaluate(s)
+			return ""
+		}
+		f.end(now, s)
+		return ""
+	}
+	f.answers = append(f.answers, a)
+	f.evaluate(s) // the first address is worth telling at once
+	f.finish(now, s)
+	return ""
+}
+
+// finish ends the measurement when it has what it wants, or can get no more.
+func (f *survey) finish(now time.Time, s *STUN) {
+	n := f.heard()
+	over := len(f.asked) == 0 && len(f.queue) == 0
+	if n >= f.wanted || over || n >= decisive && now.Sub(f.started) >= decideAfter {
+		if over && n == 0 {
+			f.answers = nil
+		}
+		f.end(now, s)
+	}
+}
+
+func (f *survey) end(now time.Time, s *STUN) {
+	f.wanted, f.asked, f.queue = 0, nil, nil
+	f.evaluate(s)
+	wait := refreshInterval
+	if len(f.answers) == 0 {
+		wait = min(firstRetry<<min(f.silent, 10), refreshInterval)
+		f.silent++
+	} else {
+		f.silent = 0
+	}
+	var b [8]byte
+	if _, err := io.ReadFull(s.random, b[:]); err != nil {
+		panic("natpunch: read random bytes: " + err.Error())
+	}
+	jitter := time.Duration(binary.BigEndian.Uint64(b[:]) % uint64(wait/5))
+	f.refresh = now.Add(wait - wait/10 + jitter)
+}
+
+func (f *survey) due() (next time.Time) {
+	if f.wanted == 0 {
+		return f.refresh
+	}
+	if f.started.IsZero() {
+		return time.Unix(0, 0) // at once
+	}
+	if len(f.asked) == 0 {
+		return f.started // fill comes first
+	}
+	next = f.asked[0].next
+	for _, r := range f.asked[1:] {
+		if r.next.Before(next) {
+			next = r.next
+		}
+	}
+	if decide := f.started.Add(decideAfter); f.heard() >= decisive && decide.Before(next) {
+		next = decide
+	}
+	return next
+}
+
+// evaluate compares the answers. An old status stands while a new measurement
+// has brought none.
+func (f *survey) evaluate(s *STUN) {
+	if len(f.answers) == 0 && f.wanted > 0 {
+		return
+	}
+	st := FamilyStatus{Servers: len(f.answers)}
+	for _, a := range f.answers {
+		if a.other {
+			st.BehaviorDiscovery++
+		}
+		if !slices.Contains(st.Reflexive, a.mapped) && len(st.Reflexive) < maxReflexiveAddrs {
+			st.Reflexive = append(st.Reflexive, a.mapped)
+		}
+	}
+	if len(f.answers) > 0 {
+		translated := !slices.Contains(s.own, f.answers[0].mapped.Addr())
+		preserved := f.answers[0].mapped.Port() == s.port
+		if len(s.own) > 0 {
+			st.Translated = &translated
+		}
+		if s.port != 0 {
+			st.PortPreserved = &preserved
+		}
+		st.Mapping = mapping(f.answers)
+		if len(s.own) > 0 && !translated && preserved {
+			st.Mapping = EndpointIndependent
+		}
+	}
+	st.Detail = st.detail(len(f.servers) > 0)
+	f.status = st
+}
+
+// mapping compares what servers saw, as RFC 5780, Section 4.3, does with the
+// addresses of one server.
+func mapping(answers []answer) MappingBehavior {
+	result := UnknownBehavior
+	for i, a := range answers {
+		for _, b := range answers[:i] {
+			sameAddress := a.server.Addr() == b.server.Addr()
+			switch {
+			case a.mapped == b.mapped && !sameAddress:
+				result = max(result, EndpointIndependent)
+			case a.mapped != b.mapped && sameAddress:
+				return AddressAndPortDependent
+			case a.mapped != b.mapped:
+				result = max(result, AddressDependent)
+			}
+		}
+	}
+	return result
+}
