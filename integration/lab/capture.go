@@ -147,4 +147,3 @@ func parsePacket(b []byte) (Packet, bool) {
 	p.Payload = slices.Clone(b)
 	return p, true
 }
-

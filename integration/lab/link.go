@@ -5,7 +5,8 @@ import (
 	"net"
 	"net/netip"
 
-	"github.com/vishvananda/netlink")
+	"github.com/vishvananda/netlink"
+)
 
 func (n *Node) link(name string) (netlink.Link, error) {
 	link, err := n.links.LinkByName(name)
