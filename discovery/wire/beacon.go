@@ -30,7 +30,11 @@ func SealBeacon(b Beacon, beaconKey [32]byte) ([]byte, error) {
 	if err := b.check(); err != nil {
 		return nil, fmt.Errorf("seal beacon: %w", err)
 	}
-	return Seal(KindBeacon, beaconKey, encode(beaconCBOR{bytes32(b.Node), b.Port, b.Tx, b.WantReply}))
+	return Seal(KindBeacon, beaconKey, b.encode())
+}
+
+func (b Beacon) encode() []byte {
+	return encode(beaconCBOR{bytes32(b.Node), b.Port, b.Tx, b.WantReply})
 }
 
 // OpenBeacon reads what SealBeacon wrote.

@@ -86,9 +86,17 @@ type signedHelloCBOR struct {
 // SealHello signs h as node, where its step is signed, and seals it for any
 // member: HelloSize bytes. From is node's, whatever h says.
 func SealHello(h Hello, helloKey [32]byte, node keys.NodePrivate) ([]byte, error) {
+	body, err := h.encode(node)
+	if err != nil {
+		return nil, fmt.Errorf("seal %v: %w", h.Step, err)
+	}
+	return Seal(KindHello, helloKey, body)
+}
+
+func (h Hello) encode(node keys.NodePrivate) ([]byte, error) {
 	h.From = node.Public()
 	if err := h.check(); err != nil {
-		return nil, fmt.Errorf("seal %v: %w", h.Step, err)
+		return nil, err
 	}
 	c := helloCBOR{
 		Step: uint8(h.Step), TxA: h.TxA, TxB: h.TxB, MaxVersion: h.MaxVersion,
@@ -100,11 +108,15 @@ func SealHello(h Hello, helloKey [32]byte, node keys.NodePrivate) ([]byte, error
 		signed := h.Signed.encode()
 		c.Record, c.Age = &signed, newSeconds(h.Age)
 	}
-	body := signedHelloCBOR{Content: encode(c)}
-	if h.Step != StepHello {
-		body.Signature = node.Sign(append([]byte(signHello), body.Content...))
+	return signHelloContent(h.Step, encode(c), node), nil
+}
+
+func signHelloContent(step Step, content []byte, node keys.NodePrivate) []byte {
+	body := signedHelloCBOR{Content: content}
+	if step != StepHello {
+		body.Signature = node.Sign(append([]byte(signHello), content...))
 	}
-	return Seal(KindHello, helloKey, encode(body))
+	return encode(body)
 }
 
 // OpenHello opens and verifies a hello: the seal, the encoding, that the step

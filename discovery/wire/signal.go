@@ -63,16 +63,21 @@ func SealSignal(p *keys.Pair, s Signal) ([]byte, error) {
 	if err := s.check(); err != nil {
 		return nil, fmt.Errorf("seal signal: %w", err)
 	}
+	return SealPair(KindSignal, p, s.encode(), 0)
+}
+
+func (s Signal) encode() []byte {
 	var c signalCBOR
-	switch {
-	case s.Introduce != nil:
-		c.Introduce = &introduceCBOR{newSeconds(s.Introduce.Age), s.Introduce.Signed.encode(), newAddrPort(s.Introduce.Observed)}
-	case s.Forward != nil:
-		c.Forward = &forwardCBOR{bytes32(s.Forward.To), s.Forward.Body}
-	case s.Forwarded != nil:
-		c.Forwarded = &forwardCBOR{bytes32(s.Forwarded.From), s.Forwarded.Body}
+	if x := s.Introduce; x != nil {
+		c.Introduce = &introduceCBOR{newSeconds(x.Age), x.Signed.encode(), newAddrPort(x.Observed)}
 	}
-	return SealPair(KindSignal, p, encode(c), 0)
+	if x := s.Forward; x != nil {
+		c.Forward = &forwardCBOR{bytes32(x.To), x.Body}
+	}
+	if x := s.Forwarded; x != nil {
+		c.Forwarded = &forwardCBOR{bytes32(x.From), x.Body}
+	}
+	return encode(c)
 }
 
 // OpenSignal reads what the other half of p sealed. A record in it is not
