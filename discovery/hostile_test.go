@@ -1,0 +1,341 @@
+package discovery
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire"
+)
+
+// capture runs one exchange between two fresh hosts and returns its datagrams.
+func capture(t *testing.T) (w *world, a, b *host, datagrams []flight) {
+	t.Helper()
+	w = newWorld(t, 1)
+	a, b = w.add(networkKey(t, 1), addrA), w.add(networkKey(t, 1), addrB)
+	w.tap = func(from, to netip.AddrPort, data []byte) {
+		datagrams = append(datagrams, flight{from: from, to: to, data: data})
+	}
+	a.hint(SourceStatic, b.addr)
+	w.run(time.Second, nil)
+	w.tap = nil
+	if len(datagrams) != 4 || len(b.mets) != 1 {
+		t.Fatalf("captured %d datagrams and %d meetings", len(datagrams), len(b.mets))
+	}
+	return w, a, b, datagrams
+}
+
+// Whoever copies the datagrams of an exchange and sends them again, from where
+// they came or from elsewhere, now or later, changes nothing and never gets more
+// bytes than it sends.
+func TestReplaysChangeNothing(t *testing.T) {
+	elsewhere := netip.MustParseAddrPort("192.0.2.66:40066")
+	for _, wait := range []time.Duration{0, time.Second, 20 * time.Second, time.Minute, 3 * time.Minute, 10 * time.Minute, 25 * time.Hour} {
+		w, a, b, datagrams := capture(t)
+		w.run(w.now+wait, nil)
+		for i, d := range datagrams {
+			for _, h := range []*host{a, b} {
+				for _, from := range []netip.AddrPort{d.from, a.addr, b.addr, elsewhere} {
+					mets, sends := len(h.mets), len(h.sends)
+					h.receive(from, d.data)
+					if len(h.mets) != mets || len(h.twins) != 0 {
+						t.Errorf("%v later, message %d from %v: a meeting", wait, i, from)
+					}
+					out := 0
+					for _, s := range h.sends[sends:] {
+						out += s.size
+						if s.to != from {
+							t.Errorf("%v later, message %d from %v: sent to %v", wait, i, from, s.to)
+						}
+					}
+					if out > len(d.data) {
+						t.Errorf("%v later, message %d: %d bytes for %d", wait, i, out, len(d.data))
+					}
+				}
+			}
+		}
+	}
+}
+
+// A confirm that is copied and sent from elsewhere, before the true one arrives,
+// gains nothing and harms nothing.
+func TestStolenConfirm(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(networkKey(t, 1), addrA), w.add(networkKey(t, 1), addrB)
+	thief := netip.MustParseAddrPort("192.0.2.66:40066")
+	a.hint(SourceStatic, b.addr)
+	w.run(w.now+2*w.minDelay, nil) // the confirm is on its way
+	if reason := b.receive(thief, w.inFlight[0].data); reason != dropCookie || len(b.mets) != 0 {
+		t.Errorf("a stolen confirm: %q, %d meetings", reason, len(b.mets))
+	}
+	w.run(time.Second, nil)
+	if len(b.mets) != 1 || b.mets[0].Addr != a.addr {
+		t.Errorf("the true confirm: %+v", b.mets)
+	}
+}
+
+// A member that was at one address and is at another now cannot be put back by
+// the confirm of the first meeting, cookie secrets being what they are.
+func TestOldConfirmDoesNotMoveAMember(t *testing.T) {
+	w, a, b, datagrams := capture(t)
+	old := a.addr
+	a.addr = netip.MustParseAddrPort("192.0.2.9:40009")
+	a.g.Lost(b.id())
+	a.hint(SourceStatic, b.addr)
+	w.run(5*time.Second, nil)
+	if len(b.mets) != 2 || b.mets[1].Addr != a.addr {
+		t.Fatalf("not met at the new address: %d meetings", len(b.mets))
+	}
+	for ; w.now < 6*time.Minute; w.now += 7 * time.Second {
+		b.receive(old, datagrams[2].data)
+	}
+	if len(b.mets) != 2 {
+		t.Error("an old confirm counts again")
+	}
+}
+
+func TestCookie(t *testing.T) {
+	w := newWorld(t, 1)
+	now := time.Unix(1_000_000, 0)
+	node, other := w.nodeKey().Public(), w.nodeKey().Public()
+	from := netip.MustParseAddrPort(addrA)
+	tx := [16]byte{1}
+	type attempt struct {
+		after   time.Duration
+		tx      [16]byte
+		from    netip.AddrPort
+		node    keys.NodePublic
+		flip    int // a byte of the cookie to change, from 1
+		verdict cookieVerdict
+	}
+	for name, x := range map[string]attempt{
+		"at once":         {0, tx, from, node, 0, cookieGood},
+		"across rotation": {25 * time.Second, tx, from, node, 0, cookieGood},
+		"too late":        {31 * time.Second, tx, from, node, 0, cookieBad},
+		"much too late":   {time.Hour, tx, from, node, 0, cookieBad},
+		"another tx":      {0, [16]byte{2}, from, node, 0, cookieBad},
+		"another port":    {0, tx, netip.AddrPortFrom(from.Addr(), 1), node, 0, cookieBad},
+		"another address": {0, tx, netip.MustParseAddrPort("198.51.100.9:40001"), node, 0, cookieBad},
+		"another node":    {0, tx, from, other, 0, cookieBad},
+		"another time":    {0, tx, from, node, 4, cookieBad},
+		"another mac":     {0, tx, from, node, 16, cookieBad},
+	} {
+		jar := newCookieJar(reader{w.rng})
+		jar.rotate(now.Add(10*time.Second - cookieRotation)) // so that it is due ten seconds on
+		c := jar.issue(now, tx, from, node)
+		if x.flip > 0 {
+			c[x.flip-1] ^= 1
+		}
+		at := now.Add(x.after)
+		age, verdict := jar.check(at, c, x.tx, x.from, x.node)
+		if verdict != x.verdict || verdict == cookieGood && age != x.after {
+			t.Errorf("%s: verdict %d, age %v", name, verdict, age)
+		}
+		if verdict == cookieGood {
+			jar.redeem(c)
+			for range 2 * maxUsedCookies { // which retires the secret early
+				if _, v := jar.check(at, c, x.tx, x.from, x.node); v == cookieGood {
+					t.Fatalf("%s: good twice", name)
+				}
+				jar.redeem(jar.issue(at, [16]byte(mustBytes(w, 16)), from, node))
+			}
+			if n := len(jar.current.used) + len(jar.previous.used); n > 2*maxUsedCookies {
+				t.Errorf("%s: %d cookies remembered", name, n)
+			}
+		}
+	}
+
+	jar := newCookieJar(reader{w.rng})
+	jar.issue(now, tx, from, node)
+	first := jar.current.key
+	jar.issue(now.Add(cookieRotation-1), tx, from, node)
+	if jar.current.key != first {
+		t.Error("rotated too early")
+	}
+	jar.issue(now.Add(cookieRotation), tx, from, node)
+	if jar.current.key == first || jar.previous.key != first {
+		t.Error("not rotated after two minutes, or the previous secret is gone")
+	}
+	jar.issue(now.Add(time.Hour), tx, from, node)
+	if jar.previous.used != nil {
+		t.Error("a secret an hour old is kept")
+	}
+}
+
+func mustBytes(w *world, n int) []byte {
+	b := make([]byte, n)
+	mustRead(reader{w.rng}, b)
+	return b
+}
+
+// The responder keeps nothing of a hello, however many come and from wherever,
+// and answers a bounded number.
+func TestHellosLeaveNoState(t *testing.T) {
+	w, _, b, _ := capture(t)
+	asker := w.nodeKey()
+	hello := wire.Hello{
+		Step: wire.StepHello, TxA: [16]byte{1}, MaxVersion: 1,
+		Signed: signRecord(t, networkKey(t, 1), asker, keys.ProbePublic{1}, 1),
+	}
+	data, err := wire.SealHello(hello, networkKey(t, 1).HelloKey(), asker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets, used, known := len(b.g.targets.byAddr), len(b.g.jar.current.used), len(b.g.members.known)
+	b.sends = nil
+	const n, over = 5_000, 10 * time.Second
+	for i := range n {
+		w.now += over / n
+		b.receive(netip.AddrPortFrom(netip.AddrFrom4([4]byte{11, byte(i >> 8), byte(i), 1}), 4000), data)
+	}
+	w.inFlight = nil
+	if len(b.g.targets.byAddr) != targets || len(b.g.jar.current.used) != used || len(b.g.members.known) != known || len(b.mets) != 1 {
+		t.Error("hellos left state")
+	}
+	if got := len(b.g.replies.prefixes); got > maxPrefixes {
+		t.Errorf("%d prefixes in the limiter", got)
+	}
+	if limit := int(answersBurst + answersPerSecond*over.Seconds()); len(b.sends) > limit || len(b.sends) < limit/2 {
+		t.Errorf("%d answers to %d hellos, want about %d", len(b.sends), n, limit)
+	}
+	if b.reasons[""]+b.reasons[dropRateLimit] < n {
+		t.Errorf("reasons: %v", b.reasons)
+	}
+
+	// One prefix cannot use up what is there for all.
+	w.run(w.now+time.Minute, nil)
+	b.sends = nil
+	for i := range 1000 {
+		b.receive(netip.AddrPortFrom(netip.AddrFrom4([4]byte{12, 0, 0, byte(i)}), 4000), data)
+	}
+	if len(b.sends) != prefixAnswersBurst {
+		t.Errorf("%d answers to one prefix at once, want %d", len(b.sends), prefixAnswersBurst)
+	}
+	if reason := b.receive(netip.MustParseAddrPort("13.0.0.1:4000"), data); reason != "" {
+		t.Errorf("another prefix is not answered: %s", reason)
+	}
+}
+
+// Sixty thousand hostile datagrams leave memory as it was and are counted by
+// reason; members meet as before.
+func TestSixtyThousandHostileDatagrams(t *testing.T) {
+	w, a, b, datagrams := capture(t)
+	rng := rand.New(rand.NewPCG(7, 7))
+	foreign := w.add(networkKey(t, 2), "192.0.2.50:4000")
+	foreign.hint(SourceStatic, b.addr)
+	sealed := w.inFlight[0].data
+	w.hosts = []*host{a, b}
+	w.inFlight = nil
+
+	makers := map[string]func(i int) []byte{
+		"garbage":  func(int) []byte { return mustBytes(w, rng.IntN(1500)) },
+		"replayed": func(i int) []byte { return datagrams[i%4].data },
+		"truncated": func(i int) []byte {
+			d := datagrams[i%4].data
+			return d[:rng.IntN(len(d))]
+		},
+		"oversized": func(i int) []byte { return append(slices.Clone(datagrams[i%4].data), 0) },
+		"flipped": func(i int) []byte {
+			d := slices.Clone(datagrams[i%4].data)
+			d[2+rng.IntN(len(d)-2)] ^= 1 << rng.IntN(8)
+			return d
+		},
+		"other version": func(i int) []byte {
+			d := slices.Clone(datagrams[i%4].data)
+			d[0] = 0xa2
+			return d
+		},
+		"other kind": func(i int) []byte {
+			d := slices.Clone(datagrams[i%4].data)
+			d[1] = 3
+			return d
+		},
+		"other network": func(int) []byte { return sealed },
+	}
+	before := heap()
+	b.reasons = make(map[string]int)
+	n := 0
+	for n < 60_000 {
+		for _, make := range makers {
+			w.now += 100 * time.Microsecond
+			from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{byte(11 + n%80), byte(rng.Uint32()), byte(rng.Uint32()), 1}), uint16(rng.Uint32()|1))
+			b.receive(from, make(n/len(makers)))
+			n++
+		}
+		w.inFlight = w.inFlight[:0]
+		b.sends = b.sends[:0]
+	}
+	if grown := int64(heap()) - int64(before); grown > 1<<20 {
+		t.Errorf("heap grew by %d bytes", grown)
+	}
+	if len(b.mets) != 1 {
+		t.Errorf("%d meetings", len(b.mets))
+	}
+	stats := b.g.Stats()
+	for _, reason := range []string{"version", "kind", "size", "seal", dropRateLimit, dropRecipient, dropCookie} {
+		if stats.Dropped[reason] == 0 || int(stats.Dropped[reason]) != b.reasons[reason] {
+			t.Errorf("%s: counted %d, dropped %d", reason, stats.Dropped[reason], b.reasons[reason])
+		}
+	}
+	if len(stats.Dropped) > 20 {
+		t.Errorf("%d reasons", len(stats.Dropped))
+	}
+	c := w.add(networkKey(t, 1), "203.0.113.99:5000")
+	c.hint(SourceDHT, b.addr)
+	w.run(w.now+time.Second, nil)
+	if len(c.met(b.id(), true)) != 1 {
+		t.Error("a member does not meet after the flood")
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// A member that makes up node keys by the thousand fills no table beyond its
+// bound, and others still meet.
+func TestMemberThatMakesUpNodes(t *testing.T) {
+	w := newWorld(t, 1)
+	key := networkKey(t, 1)
+	b := w.add(key, addrB)
+	for i := range 3 * maxUsedCookies {
+		liar := w.add(key, fmt.Sprintf("11.%d.%d.1:4000", i>>8, i&255))
+		liar.hint(SourceStatic, b.addr)
+		w.run(w.now+200*time.Millisecond, nil)
+		w.hosts = []*host{b}
+		w.inFlight = nil
+	}
+	for name, x := range map[string][2]int{
+		"known":    {len(b.g.members.known), maxKnown},
+		"meetings": {len(b.g.members.meetings), maxMeetings},
+		"cookies":  {len(b.g.jar.current.used) + len(b.g.jar.previous.used), 2 * maxUsedCookies},
+	} {
+		if x[0] > x[1] {
+			t.Errorf("%s: %d, at most %d", name, x[0], x[1])
+		}
+	}
+	if len(b.mets) < 2*maxUsedCookies {
+		t.Errorf("only %d of the nodes met", len(b.mets))
+	}
+	members := newMembers()
+	now := time.Unix(1000, 0)
+	for i := range 2 * maxKnown {
+		node := keys.NodePublic{byte(i), byte(i >> 8), 1}
+		members.settle(now, netip.AddrPortFrom(netip.AddrFrom4([4]byte{1, 2, byte(i >> 8), byte(i)}), 4000), node)
+		members.confirmed(now, node, keys.ProbePublic{})
+	}
+	if d := cmp.Diff([]int{maxKnown, maxMeetings}, []int{len(members.known), len(members.meetings)}); d != "" {
+		t.Errorf("tables (-want +got):\n%s", d)
+	}
+}
