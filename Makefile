@@ -1,0 +1,77 @@
+# CredAnt. "make" lists what there is to make.
+
+# Only what git says of the commit goes into the binary, so two builds of one commit are the same bytes.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
+
+# Where the tests find what is under test, inside the VM too.
+export CREDANT_BIN := $(CURDIR)/bin/credant
+
+SCENARIOS := ./integration/scenario
+# Packages whose tests have a part that needs kernel WireGuard; it runs in the VM.
+KERNEL := ./wgsetup/...
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: deps
+deps: ## install what tests and demo need from Debian (as root)
+	@integration/deps
+
+.PHONY: build
+build: ## build bin/credant: static, reproducible, version stamped
+	$(GO_BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o bin/credant ./cmd/credant
+
+.PHONY: demo
+demo: ## two machines behind two NATs find each other, here and now (as root)
+	@integration/deps demo
+	@$(MAKE) --no-print-directory build
+	@go run ./integration/demo -credant bin/credant
+
+.PHONY: test
+test: export CREDANT_TEST_STRICT := 1
+test: deps lint test-unit test-integration test-kernel ## everything; a test that cannot run fails
+
+.PHONY: test-unit
+test-unit: ## every package, with the race detector
+	go test -race -skip '/kernel$$' $$(go list ./... | grep -v /integration/scenario)
+
+.PHONY: test-integration
+test-integration: build ## the built binary in an internet of network namespaces (as root)
+	go test -count=1 -timeout 15m -skip '^TestKernel' $(SCENARIOS)
+
+.PHONY: test-kernel
+test-kernel: export CREDANT_TEST_KERNEL := 1
+test-kernel: build bin/vmrun ## kernel WireGuard, under Debian's stock kernel in QEMU (as root)
+	go test -count=1 -p 1 -timeout 15m -exec '$(CURDIR)/bin/vmrun -timeout 15m --' $(KERNEL)
+	go test -count=1 -timeout 15m -run '^TestKernel' -exec '$(CURDIR)/bin/vmrun -timeout 15m --' $(SCENARIOS)
+
+.PHONY: bin/vmrun
+bin/vmrun:
+	$(GO_BUILD) -o $@ ./integration/vm/cmd/vmrun
+
+.PHONY: lint
+lint: ## format, vet, staticcheck, and who may import whom
+	@unformatted=$$(go tool gofumpt -l .); [ -z "$$unformatted" ] || { echo "not formatted (go tool gofumpt -w .):"; echo "$$unformatted"; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	go test -count=1 -run TestImportLaw ./integration
+
+FUZZTIME ?= 10s
+.PHONY: fuzz
+fuzz: ## every fuzz target, FUZZTIME (10s) each
+	@for package in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+	    echo "$$package $$target"; \
+	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: ## every benchmark
+	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v /integration)
+
+.PHONY: clean
+clean: ## remove what was built; the cache of integration/deps stays
+	rm -rf bin

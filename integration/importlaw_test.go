@@ -1,0 +1,122 @@
+package integration
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/credant/credant/"
+
+// pure subpackages do no I/O: they are the vocabulary that rooms share.
+var pure = []string{"discovery/keys", "discovery/wire", "natpunch/demux", "relay/wire"}
+
+// law is what a room may import besides itself and the pure subpackages. Whatever is not named here may import
+// nothing of ours but those.
+var law = map[string][]string{
+	"control":        {"discovery", "natpunch", "wgsetup", "relay", "dns"},
+	"cmd":            {"control"},
+	"integration":    {"control", "discovery", "natpunch", "wgsetup", "relay", "dns"},
+	"discovery":      {},
+	"natpunch":       {},
+	"wgsetup":        {},
+	"relay":          {},
+	"dns":            {},
+	"deploy":         {},
+	"control/relayd": {"relay"},
+}
+
+type goPackage struct {
+	ImportPath                         string
+	Imports, TestImports, XTestImports []string
+}
+
+// The rooms know of each other only what the design says, so that each can be read, and replaced, alone.
+func TestImportLaw(t *testing.T) {
+	packages := listPackages(t)
+	if len(packages) < 10 {
+		t.Fatalf("go list found %d packages", len(packages))
+	}
+	for _, p := range packages {
+		from := strings.TrimPrefix(p.ImportPath, module)
+		for _, imported := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			if to, ours := strings.CutPrefix(imported, module); ours && !mayImport(from, to) {
+				t.Errorf("%s imports %s: a room may import itself, %s, and what the law in this test names",
+					from, to, strings.Join(pure, ", "))
+			}
+		}
+	}
+}
+
+func TestMayImport(t *testing.T) {
+	for _, c := range []struct {
+		from, to string
+		want     bool
+	}{
+		{"discovery/mainline", "discovery", true},
+		{"discovery/mainline", "natpunch/demux", true},
+		{"discovery/mainline", "natpunch", false},
+		{"natpunch", "discovery/wire", true},
+		{"natpunch", "discovery", false},
+		{"natpunch", "discovery/lan", false},
+		{"wgsetup", "control", false},
+		{"control", "wgsetup/sideport", true},
+		{"control/relayd", "relay/server", true},
+		{"control/relayd", "control", false},
+		{"cmd/credant", "control/localapi", true},
+		{"cmd/credant", "discovery/keys", true},
+		{"cmd/credant", "discovery", false},
+		{"control", "cmd/credant", false},
+		{"discovery", "integration/strict", false},
+	} {
+		if got := mayImport(c.from, c.to); got != c.want {
+			t.Errorf("%s imports %s: %v, want %v", c.from, c.to, got, c.want)
+		}
+	}
+}
+
+func mayImport(from, to string) bool {
+	if slices.Contains(pure, to) {
+		return true
+	}
+	room := roomOf(from)
+	return roomOf(to) == room || slices.Contains(law[room], roomOf(to))
+}
+
+// roomOf is the longest entry of the law that a package is in, else its first folder.
+func roomOf(path string) string {
+	for room := path; ; {
+		if _, ok := law[room]; ok {
+			return room
+		}
+		i := strings.LastIndexByte(room, '/')
+		if i < 0 {
+			return room
+		}
+		room = room[:i]
+	}
+}
+
+func listPackages(t *testing.T) []goPackage {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-e", "-json=ImportPath,Imports,TestImports,XTestImports", module+"...").Output()
+	if err != nil {
+		t.Fatalf("list packages: %v", err)
+	}
+	var packages []goPackage
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		err := decoder.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return packages
+		}
+		if err != nil {
+			t.Fatalf("read list of packages: %v", err)
+		}
+		packages = append(packages, p)
+	}
+}
