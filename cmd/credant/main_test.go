@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/credant/credant/control"
+	"github.com/credant/credant/control/localapi"
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(leakChecked{m}, map[string]func(){
+		"credant": func() {
+			p := &program{
+				stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+				environ: os.Environ(),
+				etc:     os.Getenv("TEST_ETC"),
+				run:     os.Getenv("TEST_RUN"),
+				node:    thisNode,
+			}
+			p.node.preflight = func(control.Config) error { return nil }
+			p.node.run = runStub
+			p.node.clean = cleanStub
+			os.Exit(p.execute(untilSignal(), os.Args[1:]))
+		},
+	})
+}
+
+type leakChecked struct{ m *testing.M }
+
+func (l leakChecked) Run() int {
+	code := l.m.Run()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// TestScripts runs credant as people do. The commands are the real ones; in
+// place of the daemon stands runStub, which the scripts direct by TEST_DAEMON.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exit2":   exit2,
+			"waitfor": waitFor,
+			"signal":  signalDaemon,
+		},
+		Setup: func(e *testscript.Env) error {
+			// A socket's path has at most 107 bytes.
+			run, err := os.MkdirTemp("", "credant")
+			if err != nil {
+				return err
+			}
+			e.Defer(func() { endDaemons(run); os.RemoveAll(run) })
+			for _, dir := range []string{"etc", "state"} {
+				if err := os.Mkdir(filepath.Join(e.WorkDir, dir), 0o755); err != nil {
+					return err
+				}
+			}
+			e.Setenv("TEST_RUN", run)
+			e.Setenv("TEST_ETC", filepath.Join(e.WorkDir, "etc"))
+			e.Setenv("CREDANT_STATE_DIR", filepath.Join(e.WorkDir, "state"))
+			e.Setenv("RUN", run)
+			e.Setenv("STATE", filepath.Join(e.WorkDir, "state"))
+			return nil
+		},
+	})
+}
+
+// exit2 runs a command that must find its usage wrong.
+func exit2(ts *testscript.TestScript, _ bool, args []string) {
+	var exit *exec.ExitError
+	if err := ts.Exec(args[0], args[1:]...); !errors.As(err, &exit) || exit.ExitCode() != exitUsage {
+		ts.Fatalf("exit code 2 expected: %v", err)
+	}
+}
+
+// waitFor waits until a file is there.
+func waitFor(ts *testscript.TestScript, _ bool, args []string) {
+	eventually(ts, func() bool {
+		_, err := os.Stat(ts.MkAbs(args[0]))
+		return err == nil
+	})
+}
+
+// signalDaemon sends TERM, USR1 or KILL to the daemon of a network and waits
+// until it has gone.
+func signalDaemon(ts *testscript.TestScript, _ bool, args []string) {
+	socket := filepath.Join(ts.Getenv("TEST_RUN"), args[1]+".sock")
+	s, err := localapi.NewClient(socket).Status(context.Background())
+	ts.Check(err)
+	sig := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "USR1": syscall.SIGUSR1, "KILL": syscall.SIGKILL}[args[0]]
+	ts.Check(syscall.Kill(s.PID, sig))
+	eventually(ts, func() bool { return !answers(socket) })
+}
+
+func eventually(ts *testscript.TestScript, done func() bool) {
+	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			ts.Fatalf("waited for 20 s in vain")
+		}
+	}
+}
+
+// endDaemons ends what a script that failed has left running.
+func endDaemons(run string) {
+	sockets, _ := filepath.Glob(filepath.Join(run, "*.sock"))
+	for _, s := range sockets {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		_ = localapi.NewClient(s).Down(ctx)
+		cancel()
+	}
+}
+
+// runStub behaves towards the commands as control.Run does, with a status from
+// a file instead of a network.
+func runStub(ctx context.Context, c control.Config, ready func()) error {
+	for _, entry := range os.Environ() {
+		if strings.HasPrefix(entry, "CREDANT_PASSPHRASE") && slices.Contains(os.Args, "--ready-fd=3") {
+			return fmt.Errorf("the daemon was given %s", entry)
+		}
+	}
+	c.Log.Info("stub started", "network", c.Network, "name", c.Name)
+	switch os.Getenv("TEST_DAEMON") {
+	case "fails":
+		return errors.New("open the device: no such luck: buy a better one")
+	case "crashes":
+		panic("a bug")
+	case "dies":
+		os.Exit(3)
+	case "hangs":
+		<-ctx.Done()
+		c.Log.Info("stub ended", "cause", context.Cause(ctx))
+		return ctx.Err()
+	}
+	l, err := localapi.Listen(c.Socket)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d := &stub{config: c, down: cancel, status: sampleStatus(c)}
+	if file := os.Getenv("TEST_STATUS"); file != "" {
+		b, err := os.ReadFile(file)
+		if err == nil {
+			err = json.Unmarshal(b, &d.status)
+		}
+		if err != nil {
+			return err
+		}
+		d.status.PID = os.Getpid()
+	}
+	ready()
+	err = localapi.Serve(ctx, l, d)
+	c.Log.Info("stub ended", "cause", context.Cause(ctx))
+	return err
+}
+
+// cleanStub takes away the file NETWORK.left beside the default sockets.
+func cleanStub(network string) ([]string, error) {
+	err := os.Remove(filepath.Join(os.Getenv("TEST_RUN"), network+".left"))
+	if err != nil {
+		return nil, nil
+	}
+	return []string{"interface credant0"}, nil
+}
+
+type stub struct {
+	config control.Config
+	status localapi.Status
+	down   func()
+	pings  atomic.Int32
+}
+
+func sampleStatus(c control.Config) localapi.Status {
+	return localapi.Status{
+		Version: c.Version, Backend: "kernel", Network: c.Network, Interface: "credant0", Port: c.Port,
+		CheckWords: []string{"canyon", "lunar", "pretzel"}, PID: os.Getpid(),
+		Self: localapi.Self{Name: c.Name, ID: "aaaaaaaaaaaaaaaa", Addresses: []string{"10.77.3.9", "fd3a::9"}},
+		Peers: []localapi.Peer{{
+			Name: "nas", ID: "nnnnnnnnnnnnnnnn", Addresses: []string{"10.77.18.4", "fd3a::4"},
+			Path: "direct", Endpoint: "203.0.113.9:23456",
+		}},
+		Sources: map[string]localapi.Source{"dht": {State: "working", Nodes: 41}, "lan": {State: "working"}},
+	}
+}
+
+func (s *stub) Status() localapi.Status { return s.status }
+func (s *stub) Down()                   { s.down() }
+
+func (s *stub) Ping(_ context.Context, node string) (localapi.PingReply, error) {
+	for _, p := range s.status.Peers {
+		if p.Name != node && p.ID != node && p.Addresses[0] != node && p.Addresses[1] != node {
+			continue
+		}
+		r := localapi.PingReply{Node: p.Name, ID: p.ID, Address: p.Addresses[0], Path: p.Path, Endpoint: p.Endpoint}
+		if p.Path == "offline" {
+			r.Error = p.Reason
+			return r, nil
+		}
+		if s.pings.Add(1)%8 == 0 {
+			_ = os.WriteFile(filepath.Join(os.Getenv("TEST_RUN"), "pinged"), nil, 0o600) // scripts wait for it
+		}
+		r.OK, r.RTTMillis = true, 12.34
+		return r, nil
+	}
+	return localapi.PingReply{}, fmt.Errorf("no node %q in this network: known are nas", node)
+}
+
+func (s *stub) Events(ctx context.Context) ([]localapi.Event, <-chan localapi.Event) {
+	past := []localapi.Event{{Time: time.Now(), Kind: "source", Text: "asking 41 nodes of the DHT"}}
+	c := make(chan localapi.Event, 1)
+	if os.Getenv("TEST_DAEMON") == "alone" {
+		context.AfterFunc(ctx, func() { close(c) })
+		return past, c
+	}
+	c <- localapi.Event{Time: time.Now(), Kind: "handshake", Text: "nas is reachable at 10.77.18.4, direct", Peer: "nas", Ready: true}
+	close(c)
+	return past, c
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/credant/credant/control/localapi"
+	"github.com/spf13/cobra"
+)
+
+// The daemon resolves NODE. What follows is for the person who mistyped it.
+
+// isSelf tells whether a person means the node on which the command runs.
+func isSelf(self localapi.Self, node string) bool {
+	if node == "" {
+		return false
+	}
+	if asked, err := netip.ParseAddr(node); err == nil {
+		for _, a := range self.Addresses {
+			if own, err := netip.ParseAddr(a); err == nil && own == asked {
+				return true
+			}
+		}
+		return false
+	}
+	return self.Name == node || self.ID == node
+}
+
+// notFound adds to the daemon's refusal of a node what may have been meant.
+func notFound(s localapi.Status, node string, err error) error {
+	if errors.Is(err, localapi.ErrNotRunning) || strings.Contains(err.Error(), "did you mean") {
+		return err
+	}
+	var names []string
+	for _, peer := range s.Peers {
+		if peer.Name == node {
+			return err // found, the trouble is another
+		}
+		if peer.Name != "" {
+			names = append(names, printable(peer.Name))
+		}
+	}
+	if near := nearest(node, names); len(near) > 0 {
+		return fmt.Errorf("no node %q in network %s%s", node, s.Network, didYouMean(near))
+	}
+	return err
+}
+
+// listed joins the first few of the words.
+func listed(words []string, atMost int) string {
+	if len(words) > atMost {
+		return strings.Join(words[:atMost], ", ") + fmt.Sprintf(" and %d more", len(words)-atMost)
+	}
+	return strings.Join(words, ", ")
+}
+
+// nodeNames are the words that complete NODE in a shell. A shell shows no
+// errors, so there are none.
+func (p *program) nodeNames(cmd *cobra.Command, args []string) []string {
+	if len(args) > 0 || p.resolveRunning(cmd) != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	s, err := p.client().Status(ctx)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, peer := range s.Peers {
+		if peer.Name != "" {
+			names = append(names, printable(peer.Name))
+		}
+	}
+	return names
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/credant/credant/control"
+	"github.com/credant/credant/discovery/keys"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+)
+
+// program is one run of credant with everything that it takes from the system,
+// so that tests can give it another one.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	environ        []string // NAME=VALUE
+	etc            string   // folder of the settings files
+	run            string   // folder of the default sockets
+	node           node
+
+	set     settings          // what was asked for, once resolve has run
+	flags   *pflag.FlagSet    // every setting, whichever command shows it
+	origins map[string]string // setting to where its value came from, for errors
+}
+
+// node is what the commands need of package control.
+type node struct {
+	preflight func(control.Config) error
+	hasKey    func(stateDir, network string) (bool, error)
+	join      func(ctx context.Context, stateDir, network string, passphrase []byte) (keys.NetworkKey, error)
+	run       func(ctx context.Context, c control.Config, ready func()) error
+	clean     func(network string) (removed []string, err error)
+}
+
+var thisNode = node{
+	preflight: control.Preflight,
+	hasKey:    control.HasKey,
+	join:      control.Join,
+	run:       control.Run,
+	clean:     control.Clean,
+}
+
+func (p *program) execute(ctx context.Context, args []string) int {
+	root := p.rootCommand()
+	root.SetArgs(append([]string{}, args...)) // cobra takes nil for os.Args
+	root.SetIn(p.stdin)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	return report(p.stderr, cmd, err)
+}
+
+func (p *program) rootCommand() *cobra.Command {
+	p.flags = p.set.flagSet()
+	cobra.EnableCommandSorting = false // they are listed in the order of use
+	root := &cobra.Command{
+		Use:   "credant COMMAND",
+		Short: "One passphrase, one private network",
+		Long: `CredAnt joins machines to one encrypted private network. Type the same
+passphrase on each of them: they find each other and connect, with no account
+and no server.`,
+		Example: `  credant new                 make a passphrase
+  sudo credant up             join the network with it, on every machine
+  credant status              see who is there
+  credant ping nas            reach another node through the tunnel
+  sudo credant down           leave`,
+		Version: versionLine(),
+
+		DisableFlagsInUseLine: true,
+
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          knownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetUsageTemplate(usageTemplate)
+	root.SetHelpCommand(helpCommand())
+	root.SetFlagErrorFunc(flagError)
+	root.PersistentFlags().AddFlag(p.flags.Lookup("network"))
+	root.PersistentFlags().AddFlag(p.flags.Lookup("socket"))
+	root.AddCommand(
+		p.newCommand(),
+		p.upCommand(),
+		p.downCommand(),
+		p.statusCommand(),
+		p.pingCommand(),
+		p.versionCommand(),
+		p.deriveKeyCommand(),
+	)
+	for _, c := range root.Commands() {
+		if c.Args == nil {
+			c.Args = noArguments
+		}
+	}
+	return root
+}
+
+// socketOf is where the daemon of a network listens unless told otherwise.
+func (p *program) socketOf(network string) string {
+	return filepath.Join(p.run, network+".sock")
+}
+
+// getenv returns the value of an environment variable; an empty one counts as
+// unset.
+func (p *program) getenv(name string) string {
+	value := ""
+	for _, entry := range p.environ {
+		if n, v, _ := strings.Cut(entry, "="); n == name {
+			value = v // the last one counts, as for the shell
+		}
+	}
+	return value
+}
+
+func (p *program) warn(format string, args ...any) {
+	fmt.Fprintf(p.stderr, "credant: warning: "+format+"\n", args...)
+}
+
+// colours tells whether what is written to w may be coloured.
+func (p *program) colours(w io.Writer) style {
+	return style(isTerminal(w) && p.getenv("NO_COLOR") == "" && p.getenv("TERM") != "dumb")
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/credant/credant/control/localapi"
+)
+
+// renderStatus writes a status within 80 columns. What a person should act on
+// comes first, then this node, the others, and how they are searched for.
+func renderStatus(w io.Writer, s localapi.Status, now time.Time, st style, verbose bool) error {
+	b := bufio.NewWriter(w)
+	writeNotices(b, s.Notices, st)
+	fields := []field{{"network", s.Network + ": " + interfaceLine(s) + upFor(s.Started, now)}}
+	fields = append(fields, selfFields(s)...)
+	fields = append(fields, natFields(s.Self.NAT)...)
+	if verbose {
+		fields = append(fields, verboseFields(s)...)
+	}
+	for _, f := range fields {
+		f.write(b, st)
+	}
+	fmt.Fprintln(b)
+	writePeers(b, s, now, st, verbose)
+	fmt.Fprintln(b)
+	writeSources(b, s.Sources, st)
+	return b.Flush()
+}
+
+// field is a label and what there is to say under it.
+type field struct{ label, text string }
+
+const labelWidth = 13
+
+func (f field) write(w io.Writer, st style) {
+	label := padRight(f.label, labelWidth)
+	writeHanging(w, st.dim(label), label, f.text)
+}
+
+func writeNotices(w io.Writer, notices []string, st style) {
+	for _, n := range notices {
+		writeHanging(w, st.yellow("notice")+strings.Repeat(" ", labelWidth-6), padRight("notice", labelWidth), n)
+	}
+	if len(notices) > 0 {
+		fmt.Fprintln(w)
+	}
+}
+
+func interfaceLine(s localapi.Status) string {
+	backend := map[string]string{"kernel": "kernel WireGuard", "embedded": "embedded WireGuard"}[s.Backend]
+	if backend == "" {
+		backend = s.Backend
+	}
+	return fmt.Sprintf("%s, %s, UDP port %d", s.Interface, backend, s.Port)
+}
+
+func upFor(started, now time.Time) string {
+	if started.IsZero() {
+		return ""
+	}
+	return ", up " + span(now.Sub(started))
+}
+
+func selfFields(s localapi.Status) []field {
+	return []field{
+		{"this node", s.Self.Name},
+		{"addresses", strings.Join(s.Self.Addresses, " ")},
+		{"check words", strings.Join(s.CheckWords, " ") + " (the same on each machine)"},
+	}
+}
+
+// natFields say in plain words what the NATs in front of this node mean for
+// it, and in RFC 4787's what they are.
+func natFields(nat localapi.NAT) []field {
+	var out []field
+	for _, f := range []struct {
+		label string
+		nat   localapi.NATFamily
+	}{{"IPv4", nat.IPv4}, {"IPv6", nat.IPv6}} {
+		text := ""
+		switch f.nat.Mapping {
+		case "none":
+			text = "no NAT"
+		case "endpoint-independent":
+			text = "a NAT that lets direct paths through (endpoint-independent mapping)"
+		case "address-dependent", "address-and-port-dependent":
+			text = "a NAT with another port for each destination (" + f.nat.Mapping + " mapping): a direct path needs a node without such a NAT"
+		default:
+			if len(f.nat.Reflexive) == 0 {
+				continue
+			}
+			text = "not yet known what the NAT does"
+		}
+		if len(f.nat.Reflexive) > 0 {
+			text += "; seen as " + listed(f.nat.Reflexive, 3)
+		}
+		out = append(out, field{f.label, text})
+	}
+	return out
+}
+
+func verboseFields(s localapi.Status) []field {
+	var candidates []string
+	for _, c := range s.Self.Candidates {
+		candidates = append(candidates, c.Address+" ("+c.Type+")")
+	}
+	return []field{
+		{"id", s.Self.ID},
+		{"public key", s.Self.PublicKey},
+		{"network id", s.NetworkID},
+		{"prefixes", strings.Join(s.Prefixes, " ")},
+		{"candidates", strings.Join(candidates, ", ")},
+		{"dropped", drops(s.Drops)},
+		{"daemon", fmt.Sprintf("process %d, version %s, MTU %d", s.PID, s.Version, s.MTU)},
+	}
+}
+
+func drops(counters map[string]uint64) string {
+	var parts []string
+	for _, reason := range sortedKeys(counters) {
+		if n := counters[reason]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", reason, n))
+		}
+	}
+	if len(parts) == 0 {
+		return "no datagrams"
+	}
+	return "datagrams: " + strings.Join(parts, ", ")
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/credant/credant/control/localapi"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+func (p *program) upCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Join the network and stay in it",
+		Long: `Join the network of a passphrase, and stay in it in the background. The first
+time the passphrase is asked for; afterwards its key is stored and up needs none.
+
+Each setting may also come from the environment (CREDANT_NO_DHT=true) or from
+/etc/credant/NETWORK.toml (no-dht = true); a flag wins over the environment, and
+the environment over the file.`,
+		Example: `  sudo credant up
+  sudo credant up --network home --passphrase-file /root/home.passphrase
+  sudo credant up --no-dht --bootstrap vpn.example.org:23000
+  sudo credant up --foreground --log-level debug`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := p.resolve(cmd); err != nil {
+				return err
+			}
+			return p.up(cmd.Context())
+		},
+	}
+	p.flags.VisitAll(func(f *pflag.Flag) {
+		if f.Name != "network" && f.Name != "socket" {
+			cmd.Flags().AddFlag(f)
+		}
+	})
+	cmd.Flags().SortFlags = false
+	complete(cmd, "backend", "auto", "kernel", "embedded")
+	complete(cmd, "log-level", "debug", "info", "warn", "error")
+	return cmd
+}
+
+// complete offers the values of a flag to the shell's completion.
+func complete(cmd *cobra.Command, flag string, words ...string) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
+}
+
+func (p *program) up(ctx context.Context) error {
+	if p.set.readyFD != 0 { // started below: all is checked and stored
+		return p.foreground(ctx)
+	}
+	if err := p.node.preflight(p.set.config(nil)); err != nil {
+		return err
+	}
+	status, err := p.statusNow(ctx)
+	running := err == nil
+	if !running && !errors.Is(err, localapi.ErrNotRunning) {
+		return err
+	}
+	if err := p.join(ctx, running); err != nil {
+		return err
+	}
+	switch {
+	case running && p.set.foreground:
+		return fmt.Errorf("network %s is up already (process %d): take it down first with %q", p.set.network, status.PID, "sudo "+p.withNetwork("credant down"))
+	case running:
+		fmt.Fprintf(p.stdout, "Network %s is up already; nothing was changed.\n\n", p.set.network)
+		return renderStatus(p.stdout, status, time.Now(), p.colours(p.stdout), false)
+	case p.set.foreground:
+		return p.foreground(ctx)
+	}
+	if err := p.startDaemon(ctx); err != nil {
+		return err
+	}
+	status, err = p.statusNow(ctx)
+	if err != nil {
+		return p.notUp(err)
+	}
+	renderUp(p.stdout, status, p.colours(p.stdout))
+	if !isTerminal(p.stdout) {
+		return nil
+	}
+	return p.follow(ctx, status.Started)
+}
+
+// statusNow asks the daemon, which answers at once or is stuck.
+func (p *program) statusNow(ctx context.Context) (localapi.Status, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Second,
+		fmt.Errorf("the daemon at %s does not answer: see its log, or end its process and run up again", p.set.socket))
+	defer cancel()
+	s, err := p.client().Status(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = context.Cause(ctx)
+	}
+	return s, err
+}
+
+// renderUp says what came up and what happens next.
+func renderUp(w io.Writer, s localapi.Status, st style) {
+	head := "Network " + s.Network + " is up: "
+	writeHanging(w, st.bold(head), head, interfaceLine(s))
+	fmt.Fprintln(w)
+	for _, f := range selfFields(s) {
+		f.write(w, st)
+	}
+	fmt.Fprintln(w)
+	writeNotices(w, s.Notices, st)
+	switch ready := usable(s.Peers); {
+	case ready > 0:
+		fmt.Fprintf(w, "%s reachable already: \"credant status\" lists them.\n", plural(ready, "node is", "nodes are"))
+	default:
+		writeWrapped(w, 0, searching(s.Sources)+` "credant status" shows who was found.`)
+	}
+}
