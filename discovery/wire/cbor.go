@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -53,10 +54,11 @@ func encode(v any) []byte {
 }
 
 func decode(b []byte, v any) error {
-	if err := decoder.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("%w: %w", ErrEncoding, err)
+	err := decoder.Unmarshal(b, v)
+	if err != nil && !errors.Is(err, ErrEncoding) {
+		err = fmt.Errorf("%w: %w", ErrEncoding, err)
 	}
-	return nil
+	return err
 }
 
 // parseBytes reads one CBOR byte string. The library would also take null, an
