@@ -55,6 +55,7 @@ type NATFamily struct {
 	Filtering     string   `json:"filtering,omitempty"` // the same words
 	PortPreserved *bool    `json:"port_preserved,omitempty"`
 	Reflexive     []string `json:"reflexive,omitempty"` // addresses that others saw
+	Detail        string   `json:"detail,omitempty"`    // what it means, for a person
 }
 
 // Peer is another node of the network.

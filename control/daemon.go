@@ -1,0 +1,424 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/credant/credant/control/localapi"
+	"github.com/credant/credant/discovery"
+	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/lan"
+	"github.com/credant/credant/discovery/mainline"
+	"github.com/credant/credant/discovery/static"
+	"github.com/credant/credant/wgsetup"
+	"golang.org/x/sync/errgroup"
+)
+
+// ErrDetach as the cause of a context's end makes Run leave the device, its
+// routes and addresses behind, for the next Run to adopt.
+var ErrDetach = errors.New("detach")
+
+// errDown is the cause when the local API was asked to take the network down.
+var errDown = errors.New("taken down")
+
+// Run is the daemon of one network. It calls ready once the interface is up
+// and the local API answers, and returns when ctx ends or something fails that
+// cannot be repaired. Afterwards the host is as it was before, unless the
+// context's cause is ErrDetach.
+func Run(ctx context.Context, c Config, ready func()) error {
+	c, err := c.withDefaults()
+	if err != nil {
+		return err
+	}
+	network, err := LoadKey(c.StateDir, c.Network)
+	if err != nil {
+		return err
+	}
+	listener, err := localapi.Listen(c.Socket)
+	if err != nil {
+		return err
+	}
+	d, err := newDaemon(ctx, c, network)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	return d.run(ctx, listener, ready)
+}
+
+// daemon owns the mesh and the device, and carries the effects of the one over
+// to the other.
+type daemon struct {
+	config  Config
+	log     *slog.Logger
+	started time.Time
+	device  *wgsetup.Device
+	port    *onePort
+	mesh    *mesh
+	cache   *cacheFile
+	memory  memory
+	sources sources
+	events  *eventLog
+	drops   *drops
+	notices []string // about the start, said once and shown for good
+
+	hints chan hint
+	calls chan func() // run in the loop, for the local API
+	saves chan discovery.Cache
+	stop  context.CancelCauseFunc
+}
+
+type hint struct {
+	source discovery.Source
+	addr   netip.AddrPort
+}
+
+// sourceSTUN marks the address of a server, which is no member's.
+const sourceSTUN discovery.Source = "stun"
+
+// hintQueue bounds the hints that wait for the loop.
+const hintQueue = 256
+
+func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon, error) {
+	id, notice, err := loadIdentity(c.StateDir, c.Network)
+	if err != nil {
+		return nil, err
+	}
+	remembered, err := loadMemory(c.StateDir, c.Network)
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{
+		config: c, log: c.Log, started: time.Now(), memory: remembered,
+		events: newEventLog(), drops: newDrops(),
+		hints: make(chan hint, hintQueue), calls: make(chan func()), saves: make(chan discovery.Cache, 1),
+	}
+	if notice != "" {
+		d.notices = append(d.notices, notice)
+	}
+	asked := newSubnet(network, id.node.Public(), c.Subnet, remembered.Subnet).prefix()
+	if err := checkFixed(c.IPs, asked); err != nil {
+		return nil, err
+	}
+	wanted := firstNonZero(c.Port, remembered.Port, randomPort())
+	iface := c.Interface
+	if iface == "" {
+		iface = remembered.Interface
+	}
+	d.device, err = wgsetup.Open(ctx, wgsetup.Config{
+		Network: c.Network, Interface: iface, Backend: wgsetup.Backend(c.Backend),
+		PrivateKey: id.wireGuard, Port: wanted, Log: c.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if d.device.Port() != wanted {
+		d.notices = append(d.notices, fmt.Sprintf("UDP port %d is taken: using %d", wanted, d.device.Port()))
+	}
+	clash, clashes := wgsetup.Clash(asked, d.device.Name())
+	if clashes {
+		d.notices = append(d.notices, fmt.Sprintf("this host uses %s already (%s): the network is reached by IPv6 only; choose another --subnet on every node to have IPv4", asked, clash))
+	}
+	d.port = newOnePort(d.device.SidePort(), d.drops)
+	d.mesh = newMesh(time.Now(), meshConfig{
+		network: network,
+		self: self{
+			node: id.node, public: id.node.Public(), wireGuard: id.wireGuard.PublicKey(),
+			probe: keys.GenerateProbe(), name: c.Name, port: d.device.Port(),
+		},
+		subnet: c.Subnet, fixed: c.IPs, ipv4Clash: clashes,
+		memory: remembered, stun: !c.NoSTUN, drops: d.drops,
+	})
+	d.cache = openCache(filepath.Join(networkDir(c.StateDir, c.Network), "cache"), c.Log)
+	d.sources = d.newSources(network)
+	return d, nil
+}
+
+func firstNonZero(ports ...uint16) uint16 {
+	return ports[slices.IndexFunc(ports, func(p uint16) bool { return p != 0 })]
+}
+
+// sources are what names addresses. A nil one is switched off.
+type sources struct {
+	dht    *mainline.Source
+	lan    *lan.Source
+	static *static.Source
+	stun   *static.Source // resolves the STUN servers
+}
+
+func (d *daemon) newSources(network keys.NetworkKey) sources {
+	var s sources
+	found := func(source discovery.Source) func(netip.AddrPort) {
+		return func(addr netip.AddrPort) {
+			select {
+			case d.hints <- hint{source, addr}:
+			default:
+				d.drops.count("hints-busy")
+			}
+		}
+	}
+	if !d.config.NoDHT {
+		s.dht = mainline.New(mainline.Config{
+			IPv4:       d.port.dht[false],
+			IPv6:       d.port.dht[true],
+			Bootstrap:  d.config.DHTBootstrap,
+			KnownNodes: d.cache.nodes(),
+			InfoHashes: func(now time.Time) [][20]byte {
+				var all [][20]byte
+				for _, day := range keys.Days(now) {
+					all = append(all, network.InfoHash(day))
+				}
+				return all
+			},
+			Found: found(discovery.SourceDHT),
+			Log:   d.log,
+		})
+	}
+	if !d.config.NoLAN {
+		s.lan = lan.New(lan.Config{
+			BeaconKey: network.BeaconKey(),
+			Node:      d.mesh.self.public,
+			Port:      d.device.Port,
+			Skip:      d.isOverlay,
+			Found:     found(discovery.SourceLAN),
+			Log:       d.log,
+		})
+	}
+	if len(d.config.Bootstrap) > 0 {
+		s.static = static.New(static.Config{Addresses: d.config.Bootstrap, Found: found(discovery.SourceStatic), Log: d.log})
+	}
+	if !d.config.NoSTUN {
+		servers := d.config.STUN
+		if servers == nil {
+			servers = defaultSTUN
+		}
+		s.stun = static.New(static.Config{Addresses: servers, Found: found(sourceSTUN), Log: d.log})
+	}
+	return s
+}
+
+// run starts everything and takes it down again.
+func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (err error) {
+	ctx, d.stop = context.WithCancelCause(ctx)
+	defer d.stop(nil)
+	defer func() {
+		end := d.device.Remove
+		if errors.Is(context.Cause(ctx), ErrDetach) {
+			end = d.device.Detach
+		}
+		err = errors.Join(err, end())
+		listener.Close() // last: whoever waits for the end watches the socket
+	}()
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	task := func(name string, run func(context.Context) error) {
+		group.Go(func() error {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	task("one port", d.port.Run)
+	task("device", d.device.Run)
+	task("loop", d.loop)
+	task("cache", d.saver)
+	task("local API", func(ctx context.Context) error { return localapi.Serve(ctx, listener, d) })
+	if d.sources.dht != nil {
+		task("DHT", d.sources.dht.Run)
+	}
+	if d.sources.lan != nil {
+		task("LAN", d.sources.lan.Run)
+	}
+	if d.sources.static != nil {
+		task("static addresses", d.sources.static.Run)
+	}
+	if d.sources.stun != nil {
+		task("STUN servers", d.sources.stun.Run)
+	}
+	context.AfterFunc(ctx, func() { _ = d.port.side.(net.PacketConn).Close() })
+	if ready != nil {
+		ready()
+	}
+	d.log.Info("network is up", "network", d.config.Network, "iface", d.device.Name(), "backend", string(d.device.Backend()), "port", d.device.Port())
+	return group.Wait()
+}
+
+// begin brings the device up before anybody is told.
+func (d *daemon) begin(ctx context.Context) error {
+	now, wall := time.Now(), time.Now()
+	hosts, err := wgsetup.HostAddresses()
+	if err != nil {
+		return err
+	}
+	adopted, err := d.device.Peers()
+	if err != nil {
+		return err
+	}
+	for _, m := range d.cache.cache.Members {
+		d.mesh.recall(now, wall, m.Signed, d.cache.cache.AgeAt(wall, m), m.Addr, adopted)
+	}
+	d.mesh.hostChanged(now, hosts)
+	if _, err := d.device.Apply(ctx, d.mesh.desired()); err != nil {
+		return err
+	}
+	for _, addr := range d.cache.addresses() {
+		d.mesh.hint(now, discovery.SourceCache, addr)
+	}
+	d.perform(ctx, d.mesh.advance(now, wall))
+	return nil
+}
+
+// cacheSave is how often the cache is written while nothing else asks for it.
+const cacheSave = 5 * time.Minute
+
+// loop is the only place where the mesh is touched after the start.
+func (d *daemon) loop(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	saved := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			d.cache.save(d.remembered(time.Now()), d.log)
+			return nil
+		case p := <-d.port.inbox:
+			d.mesh.receive(time.Now(), time.Now(), p)
+		case h := <-d.hints:
+			if h.source == sourceSTUN {
+				d.mesh.addSTUN(h.addr)
+			} else {
+				d.mesh.hint(time.Now(), h.source, h.addr)
+			}
+		case f := <-d.calls:
+			f()
+		case <-d.device.Changes():
+			d.hostChanged()
+		case <-timer.C:
+		}
+		now := time.Now()
+		if e := d.mesh.advance(now, now); e.look {
+			d.perform(ctx, e)
+			d.look(now)
+			d.perform(ctx, d.mesh.advance(now, now))
+		} else {
+			d.perform(ctx, e)
+		}
+		if now.Sub(saved) >= cacheSave {
+			saved = now
+			d.saveCache(now)
+		}
+		timer.Reset(max(0, time.Until(d.mesh.next(now))))
+	}
+}
+
+func (d *daemon) hostChanged() {
+	hosts, err := wgsetup.HostAddresses()
+	if err != nil {
+		d.log.Warn("read the host's addresses", "err", err)
+		return
+	}
+	d.mesh.hostChanged(time.Now(), hosts)
+}
+
+func (d *daemon) look(now time.Time) {
+	states, err := d.device.Peers()
+	if err != nil {
+		d.log.Debug("look at the device", "err", err)
+		return
+	}
+	d.mesh.looked(now, now, states)
+}
+
+// perform carries out what the mesh wants done, the device first.
+func (d *daemon) perform(ctx context.Context, e effects) {
+	if e.apply {
+		steps, err := d.device.Apply(ctx, d.mesh.desired())
+		for _, s := range steps {
+			d.log.Debug("applied", "step", s.String())
+		}
+		d.warn("set the host up", err)
+	}
+	d.warn("steer the device", e.steer(d.device, d.port.send))
+	if e.kick {
+		d.sources.kick()
+	}
+	if e.remember {
+		d.remember()
+		d.saveCache(time.Now())
+	}
+	for _, ev := range e.events {
+		d.log.Info(ev.Text, "kind", ev.Kind)
+		d.events.add(ev)
+	}
+}
+
+func (d *daemon) warn(what string, err error) {
+	if err != nil {
+		d.log.Warn(what, "err", err)
+	}
+}
+
+func (s sources) kick() {
+	if s.dht != nil {
+		s.dht.Kick()
+	}
+	if s.lan != nil {
+		s.lan.Kick()
+	}
+	if s.static != nil {
+		s.static.Kick()
+	}
+}
+
+// remember writes down what the next start likes to know.
+func (d *daemon) remember() {
+	m := memory{
+		Port: d.device.Port(), Interface: d.device.Name(),
+		Subnet: d.mesh.subnet.claimed, Sequence: d.mesh.publisher.sequence,
+	}
+	if own := d.mesh.addressing.own; len(own) > 0 {
+		m.Address4, m.Settled4 = own[0].addr, own[0].settled
+	} else {
+		m.Address4, m.Settled4 = d.memory.Address4, d.memory.Settled4
+	}
+	if m == d.memory {
+		return
+	}
+	d.memory = m
+	if err := m.save(d.config.StateDir, d.config.Network); err != nil {
+		d.log.Warn("remember port and address", "err", err)
+	}
+}
+
+// isOverlay tells whether an interface is a tunnel of ours, on which nobody
+// looks for members.
+func (d *daemon) isOverlay(iface string) bool {
+	return iface == d.device.Name() || strings.HasPrefix(iface, "credant")
+}
+
+// Clean takes away what a daemon that is gone left of a network: the device
+// with its addresses, routes and peers, the nftables tables, the dead socket.
+// That nothing is left is no error.
+func Clean(network string) error {
+	if err := keys.ValidNetworkName(network); err != nil {
+		return err
+	}
+	err := wgsetup.Clean(network)
+	if e := os.Remove(DefaultSocket(network)); e != nil && !errors.Is(e, fs.ErrNotExist) {
+		err = errors.Join(err, fmt.Errorf("remove the dead socket: %w", e))
+	}
+	return err
+}

@@ -1,0 +1,25 @@
+// Package control is the node's daemon: it turns what the mesh says (records,
+// paths) into what this host should be (a WireGuard device with peers,
+// addresses and routes), and keeps repairing the difference.
+//
+// The other rooms each know one thing and nothing of each other: discovery
+// finds who is there, natpunch how a packet gets to them, wgsetup sets the
+// host up. Only this package imports them all and translates between them.
+//
+// mesh is the heart: a state machine that takes datagrams, hints, the device's
+// counters and the time, and returns effects. It owns no socket, timer or
+// goroutine, so everything that can happen between members is tested without
+// any. daemon is the body: it reads the one port (oneport.go), runs the sources
+// and monitors under one errgroup, feeds the mesh in a single loop and carries
+// its effects out, the device always before the first datagram, because a peer
+// that is answered before WireGuard knows it costs five seconds.
+//
+// A member is met by an exchange of hellos (meeting.go), introduced by another
+// member (introduce.go), installed, and its session started (session.go). What
+// others need to know of this node is signed in publish.go; addresses are
+// claimed in addressing.go and subnet.go. state.go keeps keys and memory,
+// localapi answers the commands.
+//
+// Run needs CAP_NET_ADMIN and CAP_NET_RAW, in practice root. Start reading at
+// Run in daemon.go, then mesh.go.
+package control

@@ -1,0 +1,59 @@
+package control
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/credant/credant/control/localapi"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
+
+// effects are what the mesh wants done, in this order: the device first, so
+// that nothing is answered before WireGuard knows the peer.
+type effects struct {
+	apply     bool // the device differs from what desired now returns
+	endpoints []endpointChange
+	sends     []outgoing
+	resets    []wgtypes.Key
+	nudges    []wgtypes.Key
+	look      bool // tell the mesh the device's counters
+	kick      bool // the sources should look with all speed again
+	remember  bool // what memory holds has changed
+	events    []localapi.Event
+}
+
+type endpointChange struct {
+	peer wgtypes.Key
+	addr netip.AddrPort
+}
+
+type outgoing struct {
+	to   netip.AddrPort
+	data []byte
+}
+
+// steering is what a device can be told about a peer that it has.
+type steering interface {
+	SetEndpoint(peer wgtypes.Key, addr netip.AddrPort) error
+	Reset(peer wgtypes.Key) error
+	Nudge(peer wgtypes.Key) error
+}
+
+// steer carries out what concerns single peers. A datagram that cannot be sent
+// is no error: the machines behind it count on loss.
+func (e effects) steer(device steering, send func([]byte, netip.AddrPort) error) error {
+	var errs []error
+	for _, c := range e.endpoints {
+		errs = append(errs, device.SetEndpoint(c.peer, c.addr))
+	}
+	for _, s := range e.sends {
+		_ = send(s.data, s.to)
+	}
+	for _, peer := range e.resets {
+		errs = append(errs, device.Reset(peer))
+	}
+	for _, peer := range e.nudges {
+		errs = append(errs, device.Nudge(peer))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,295 @@
+package control
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/credant/credant/control/localapi"
+	"github.com/credant/credant/discovery"
+	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire"
+	"github.com/credant/credant/natpunch"
+	"github.com/credant/credant/natpunch/demux"
+	"github.com/credant/credant/wgsetup"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
+
+// maxMembers bounds the book, and with it all tables that hold something of a
+// member.
+const maxMembers = 4096
+
+// mesh turns what comes in (datagrams, hints, the device's counters, the time)
+// into what is to be done about it. It joins the state machines of discovery
+// and natpunch, and is one itself: no socket, no timer, no goroutine, no clock
+// but the times it is given. The daemon owns it and carries out its effects.
+type mesh struct {
+	network keys.NetworkKey
+	self    self
+	prefix6 netip.Prefix
+	subnet  subnet
+
+	greeter *discovery.Greeter
+	book    *discovery.Book
+	agent   *natpunch.Agent
+	stun    *natpunch.STUN // nil: switched off
+
+	stunServers []netip.AddrPort
+	natDetail   string // what was said of the NAT last
+
+	addressing *addressing
+	peers      map[keys.NodePublic]*peer
+	byTag      map[[8]byte]*peer // by the pair's RecvTag, for signals
+	publisher  publisher
+	// claimsChanged: the addresses that are claimed differ from the last review.
+	claimsChanged bool
+	lookedAt      time.Time
+	letters       []letter // introductions that wait for their turn
+	lettersAt     time.Time
+	clock         clockOpinion
+
+	notices map[string]string // what the user should act on, by subject
+	drops   *drops
+	out     effects
+}
+
+// self is what this node is, for as long as the process runs.
+type self struct {
+	node      keys.NodePrivate
+	public    keys.NodePublic
+	wireGuard wgtypes.Key // public
+	probe     keys.ProbePrivate
+	name      string
+	port      uint16
+}
+
+type meshConfig struct {
+	network    keys.NetworkKey
+	self       self
+	subnet     netip.Prefix // that the user asked for; invalid: none
+	fixed      []netip.Addr // that the user asked for
+	ipv4Clash  bool         // the host uses the overlay's IPv4 prefix otherwise
+	memory     memory
+	stun       bool
+	drops      *drops
+	minVersion uint8
+}
+
+func newMesh(now time.Time, c meshConfig) *mesh {
+	m := &mesh{
+		network: c.network,
+		self:    c.self,
+		prefix6: c.network.Prefix6(),
+		subnet:  newSubnet(c.network, c.self.public, c.subnet, c.memory.Subnet),
+		greeter: discovery.NewGreeter(discovery.GreeterConfig{Network: c.network, Node: c.self.node, Probe: c.self.probe.Public()}),
+		agent: natpunch.NewAgent(natpunch.AgentConfig{
+			Self:    c.self.public,
+			Overlay: []netip.Prefix{c.network.Prefix6()},
+		}),
+		peers:   make(map[keys.NodePublic]*peer),
+		byTag:   make(map[[8]byte]*peer),
+		notices: make(map[string]string),
+		drops:   c.drops,
+	}
+	m.book = discovery.NewBook(m.prefix6, maxMembers)
+	if c.stun {
+		m.stun = natpunch.NewSTUN(nil)
+	}
+	prefix4 := m.subnet.prefix()
+	if c.ipv4Clash {
+		prefix4 = netip.Prefix{}
+	}
+	m.addressing = newAddressing(now, c.self.public, prefix4, c.fixed, c.memory)
+	m.publisher = publisher{sequence: c.memory.Sequence, dirty: true}
+	return m
+}
+
+// receive takes one datagram of the side port.
+func (m *mesh) receive(now, wall time.Time, d datagram) {
+	m.drops.count(m.dispatch(now, wall, d))
+}
+
+// dispatch returns the reason for which the datagram was dropped, or nothing.
+func (m *mesh) dispatch(now, wall time.Time, d datagram) string {
+	if d.kind == demux.STUN {
+		if m.stun == nil {
+			return "stun-unasked"
+		}
+		return m.stun.Receive(now, d.from, d.data)
+	}
+	_, kind, ok := wire.ParseHeader(d.data)
+	if !ok {
+		return wire.DropReason(wire.ErrVersion)
+	}
+	switch kind {
+	case wire.KindHello:
+		return m.greeter.Receive(now, d.from, d.data)
+	case wire.KindCheck:
+		return m.agent.Receive(now, d.from, d.data)
+	case wire.KindSignal:
+		return m.receiveSignal(now, wall, d.data)
+	default:
+		return wire.DropReason(wire.ErrKind)
+	}
+}
+
+// hint takes an address at which a member may answer.
+func (m *mesh) hint(now time.Time, source discovery.Source, addr netip.AddrPort) {
+	if m.reached(addr) {
+		return
+	}
+	m.greeter.Hint(now, source, addr)
+}
+
+// reached tells whether a peer that works already is at the address.
+func (m *mesh) reached(addr netip.AddrPort) bool {
+	for _, p := range m.peers {
+		if !p.working() || !p.met { // one that was adopted does not know this process yet
+			continue
+		}
+		if p.path.Addr == addr || p.state.Endpoint == addr {
+			return true
+		}
+		for _, c := range p.record.Candidates {
+			if c.Addr == addr {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// advance does what is due and returns everything that is to be done.
+// wall is the wall clock, used for nothing but what people and the DHT read.
+func (m *mesh) advance(now, wall time.Time) effects {
+	// What one machine reports feeds the next; two rounds carry a hello's
+	// answer through to the device, more are never needed in one step.
+	for range 4 {
+		if !m.step(now, wall) {
+			break
+		}
+	}
+	m.out.look = !now.Before(m.lookedAt.Add(m.lookEvery()))
+	out := m.out
+	m.out = effects{}
+	return out
+}
+
+func (m *mesh) step(now, wall time.Time) (more bool) {
+	if m.publish(now, wall) {
+		more = true
+	}
+	for _, o := range m.greeter.Advance(now) {
+		more = m.greeted(now, wall, o) || more
+	}
+	for _, a := range m.agent.Advance(now) {
+		more = m.checked(now, wall, a) || more
+	}
+	if m.stun != nil {
+		for _, s := range m.stun.Advance(now) {
+			m.send(s.To, s.Data)
+		}
+		m.stunChanged(now)
+	}
+	m.startSessions(now)
+	m.reviewAddresses(now)
+	m.sendLetters(now)
+	m.expire(now)
+	return more
+}
+
+// next is when advance has something to do without a new event.
+func (m *mesh) next(now time.Time) time.Time {
+	next := now.Add(time.Minute)
+	sooner := func(t time.Time) {
+		if !t.IsZero() && t.Before(next) {
+			next = t
+		}
+	}
+	if t, ok := m.greeter.Next(); ok {
+		sooner(t)
+	}
+	if t, ok := m.agent.Next(); ok {
+		sooner(t)
+	}
+	if m.stun != nil {
+		if t, ok := m.stun.Next(); ok {
+			sooner(t)
+		}
+	}
+	for _, p := range m.peers {
+		if p.session != nil {
+			sooner(p.session.next)
+		}
+	}
+	if len(m.letters) > 0 {
+		sooner(m.lettersAt)
+	}
+	sooner(m.lookedAt.Add(m.lookEvery()))
+	sooner(m.addressing.due())
+	sooner(m.publisher.due())
+	return next
+}
+
+const (
+	lookSoon = 20 * time.Millisecond // while a first handshake is awaited
+	lookBusy = time.Second           // while something else is not as it should be
+	lookIdle = 5 * time.Second
+)
+
+// lookEvery is how often the device's counters should be looked at now.
+func (m *mesh) lookEvery() time.Duration {
+	every := lookIdle
+	for _, p := range m.peers {
+		switch {
+		case p.session != nil && !p.session.nudged, p.session != nil && p.session.pause <= resetFirst:
+			return lookSoon
+		case p.session != nil, p.activity.busy():
+			every = lookBusy
+		}
+	}
+	return every
+}
+
+func (m *mesh) send(to netip.AddrPort, b []byte) {
+	m.out.sends = append(m.out.sends, outgoing{to, b})
+}
+
+func (m *mesh) event(kind, peer, text string, ready bool) {
+	m.out.events = append(m.out.events, localapi.Event{Kind: kind, Peer: peer, Text: text, Ready: ready})
+}
+
+// notice keeps a sentence that the user should act on, one a subject, and tells
+// it when it is new. An empty one withdraws it.
+func (m *mesh) notice(subject, text string) {
+	if m.notices[subject] == text {
+		return
+	}
+	if text == "" {
+		delete(m.notices, subject)
+		return
+	}
+	m.notices[subject] = text
+	m.event("notice", "", text, false)
+}
+
+// desired is what the device should be now.
+func (m *mesh) desired() wgsetup.Desired {
+	d := wgsetup.Desired{
+		Addresses: []netip.Prefix{netip.PrefixFrom(keys.Address6(m.prefix6, m.self.public), 128)},
+		Routes:    []netip.Prefix{m.prefix6},
+	}
+	for _, c := range m.addressing.own {
+		d.Addresses = append(d.Addresses, netip.PrefixFrom(c.addr, 32))
+	}
+	if len(m.addressing.own) > 0 {
+		d.Routes = append(d.Routes, m.addressing.prefix)
+	}
+	held := holders(m.claims())
+	for _, p := range m.peers {
+		if !p.installed {
+			continue
+		}
+		d.Peers = append(d.Peers, p.desired(m, held))
+	}
+	return d
+}

@@ -1,0 +1,222 @@
+package control
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/credant/credant/discovery"
+)
+
+// poll hints each host at the others' public addresses once a second, as the
+// DHT does after a start.
+func poll(w *world, hosts ...*simHost) {
+	for _, h := range hosts {
+		for _, o := range hosts {
+			if o != h && !h.off && !o.off {
+				h.hint(o.public())
+			}
+		}
+	}
+	w.after(time.Second, func() { poll(w, hosts...) })
+}
+
+// Two nodes behind two NATs that filter by address and port meet within a poll
+// and a few round trips.
+func TestTwoNATs(t *testing.T) {
+	for seed := range uint64(50) {
+		w := newWorld(t, seed)
+		w.loss = float64(seed%5) * 0.02
+		a := w.host("a", "192.168.1.2:20001", newNAT("5.1.1.1"))
+		w.run(time.Duration(w.rng.IntN(5000))*time.Millisecond, nil)
+		b := w.host("b", "192.168.2.2:20002", newNAT("5.2.2.2"))
+		w.after(time.Duration(w.rng.IntN(1000))*time.Millisecond, func() { poll(w, a, b) })
+		took, ok := w.run(20*time.Second, func() bool { return connected(a, b) })
+		limit := 2500 * time.Millisecond
+		if w.loss > 0 {
+			limit = 8 * time.Second
+		}
+		if !ok || took > limit {
+			t.Errorf("seed %d, loss %.2f: connected %v after %v, want within %v\na: %v\nb: %v", seed, w.loss, ok, took, limit, a.events, b.events)
+		}
+	}
+}
+
+// A member that can be reached answers a first hello: the session is up after
+// four round trips, with nothing waiting for a timer.
+func TestReachableMember(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.host("a", "5.1.1.1:20001", nil)
+	b := w.host("b", "192.168.2.2:20002", newNAT("5.2.2.2"))
+	b.hint(a.inner)
+	took, ok := w.run(5*time.Second, func() bool { return connected(a, b) })
+	if limit := 4*2*w.latency + 2*lookSoon; !ok || took > limit {
+		t.Errorf("connected %v after %v, want within %v", ok, took, limit)
+	}
+}
+
+// One contact leads to the whole network: nodes that only know one member meet
+// all others through it, NATs between them or not.
+func TestIntroductions(t *testing.T) {
+	w := newWorld(t, 2)
+	hub := w.host("hub", "5.1.1.1:20001", nil)
+	all := []*simHost{hub}
+	for i := range 6 {
+		h := w.host(fmt.Sprintf("n%d", i), fmt.Sprintf("192.168.%d.2:%d", i+1, 20002+i), newNAT(fmt.Sprintf("5.2.2.%d", i+1)))
+		h.hint(hub.inner)
+		all = append(all, h)
+	}
+	took, ok := w.run(20*time.Second, func() bool { return allConnected(all) })
+	if !ok || took > 3*time.Second {
+		t.Fatalf("everybody connected: %v after %v", ok, took)
+	}
+	late := w.host("late", "192.168.99.2:20099", newNAT("5.2.3.1"))
+	late.hint(all[3].public()) // behind a NAT that never heard of it: no use
+	late.hint(hub.inner)
+	all = append(all, late)
+	took, ok = w.run(20*time.Second, func() bool { return allConnected(all) })
+	if !ok || took > 1500*time.Millisecond {
+		t.Errorf("the latecomer knows everybody: %v after %v, want 1.5 s", ok, took)
+	}
+}
+
+func allConnected(hosts []*simHost) bool {
+	for i, a := range hosts {
+		for _, b := range hosts[i+1:] {
+			if !connected(a, b) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Two machines on one switch find the path that does not leave it, even where
+// they met through their NAT's outer addresses' DHT entries.
+func TestSameLAN(t *testing.T) {
+	w := newWorld(t, 3)
+	nat := newNAT("5.1.1.1")
+	a := w.host("a", "192.168.1.2:20001", nat)
+	b := w.host("b", "192.168.1.3:20002", nat)
+	a.mesh.hint(w.now, discovery.SourceLAN, b.inner)
+	a.step()
+	took, ok := w.run(5*time.Second, func() bool { return connected(a, b) })
+	if !ok || took > 100*time.Millisecond {
+		t.Errorf("connected %v after %v, want 100 ms", ok, took)
+	}
+	for _, h := range w.hosts {
+		for _, p := range h.mesh.peers {
+			if got := h.mesh.statusPath(p); got != "lan" {
+				t.Errorf("%s calls the path %q, want lan", h.name, got)
+			}
+		}
+	}
+}
+
+// A node that starts again with fresh probe keys and no session is back at
+// once, whichever side finds the other.
+func TestRestart(t *testing.T) {
+	for _, finder := range []string{"restarted", "other"} {
+		w := newWorld(t, 4)
+		a := w.host("a", "5.1.1.1:20001", nil)
+		b := w.host("b", "5.2.2.2:20002", nil)
+		b.hint(a.inner)
+		if _, ok := w.run(5*time.Second, func() bool { return connected(a, b) }); !ok {
+			t.Fatal("never connected")
+		}
+		w.run(10*time.Minute, nil)
+		b.boot()
+		if finder == "restarted" {
+			b.hint(a.inner)
+		} else {
+			a.mesh.greeter.Lost(b.mesh.self.public)
+			a.mesh.greeter.Hint(w.now, discovery.SourceDHT, b.inner)
+			a.step()
+		}
+		took, ok := w.run(20*time.Second, func() bool { return connected(a, b) })
+		if !ok || took > 1500*time.Millisecond {
+			t.Errorf("the %s side looks: connected %v after %v, want 1.5 s", finder, ok, took)
+		}
+	}
+}
+
+// Another passphrase: neither learns that the other is there.
+func TestOtherPassphrase(t *testing.T) {
+	w := newWorld(t, 5)
+	a := w.host("a", "5.1.1.1:20001", nil)
+	other := testNetworkKey(t, "two")
+	b := w.host("b", "5.2.2.2:20002", nil, func(c *meshConfig, _ *simHost) { c.network = other })
+	poll(w, a, b)
+	w.run(time.Minute, nil)
+	if len(a.mesh.peers)+len(b.mesh.peers) != 0 {
+		t.Error("nodes of different networks know each other")
+	}
+	if a.mesh.drops.snapshot()["seal"] == 0 {
+		t.Errorf("drops %v: the strangers' hellos are not counted", a.mesh.drops.snapshot())
+	}
+	if b.device.sends+a.device.sends != 0 {
+		t.Error("WireGuard sent something")
+	}
+}
+
+// A settled pair costs WireGuard's keepalives and nothing of ours.
+func TestIdleIsSilent(t *testing.T) {
+	w := newWorld(t, 6)
+	a := w.host("a", "192.168.1.2:20001", newNAT("5.1.1.1"))
+	b := w.host("b", "5.2.2.2:20002", nil)
+	a.hint(b.inner)
+	if _, ok := w.run(5*time.Second, func() bool { return connected(a, b) }); !ok {
+		t.Fatal("never connected")
+	}
+	w.run(time.Minute, nil) // addresses settle, records are exchanged
+	w.sent = 0
+	w.run(time.Hour, nil)
+	if w.sent > 4 {
+		t.Errorf("%d datagrams in an idle hour", w.sent)
+	}
+	if !connected(a, b) {
+		t.Error("the session is gone after an idle hour")
+	}
+}
+
+// A clock that is years off hinders nobody, and is told to its owner.
+func TestWrongClock(t *testing.T) {
+	w := newWorld(t, 7)
+	a := w.host("a", "5.1.1.1:20001", nil)
+	b := w.host("b", "5.2.2.2:20002", nil, func(_ *meshConfig, h *simHost) { h.wall = -9 * 365 * 24 * time.Hour })
+	b.hint(a.inner)
+	if took, ok := w.run(5*time.Second, func() bool { return connected(a, b) }); !ok {
+		t.Fatalf("not connected after %v", took)
+	}
+	if n := b.mesh.clock.notice(b.wallTime()); n == "" {
+		t.Error("nothing is said about the wrong clock")
+	}
+}
+
+// Of two nodes that fixed one address, the one that has it keeps it and the
+// other is told who that is.
+func TestTakenAddress(t *testing.T) {
+	w := newWorld(t, 8)
+	addr := netip.AddrFrom4([4]byte{w.network.Prefix4().Addr().As4()[0], w.network.Prefix4().Addr().As4()[1], 0, 7})
+	fix := func(c *meshConfig, _ *simHost) { c.fixed = []netip.Addr{addr} }
+	a := w.host("holder", "5.1.1.1:20001", nil, fix)
+	w.run(time.Minute, nil)
+	b := w.host("late", "5.2.2.2:20002", nil, fix)
+	b.hint(a.inner)
+	w.run(5*time.Second, func() bool { return connected(a, b) })
+	w.run(time.Second, nil)
+	if got := a.mesh.addressing.own; len(got) != 1 || got[0].addr != addr {
+		t.Errorf("the holder has %v", got)
+	}
+	if got := b.mesh.addressing.own; len(got) != 0 {
+		t.Errorf("the late one has %v", got)
+	}
+	said := false
+	for _, e := range b.events {
+		said = said || e.Kind == "notice"
+	}
+	if !said {
+		t.Errorf("the late one is not told: %v", b.events)
+	}
+}

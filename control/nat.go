@@ -1,0 +1,114 @@
+package control
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/credant/credant/control/localapi"
+	"github.com/credant/credant/discovery/wire"
+	"github.com/credant/credant/natpunch"
+)
+
+// defaultSTUN are public servers, run by different people. Nothing depends on
+// them: members tell each other what they see.
+var defaultSTUN = []string{
+	"stun.l.google.com:19302",
+	"stun.cloudflare.com:3478",
+	"stun.nextcloud.com:3478",
+}
+
+// maxSTUNServers bounds the addresses that names resolve to.
+const maxSTUNServers = 16
+
+// addSTUN takes the address of a STUN server that was resolved.
+func (m *mesh) addSTUN(addr netip.AddrPort) {
+	if slices.Contains(m.stunServers, addr) || len(m.stunServers) >= maxSTUNServers {
+		return
+	}
+	m.stunServers = append(m.stunServers, addr)
+	m.stun.SetServers(m.stunServers)
+}
+
+// stunChanged takes over what the STUN servers say.
+func (m *mesh) stunChanged(now time.Time) {
+	status := m.stun.Result()
+	for _, addr := range status.Reflexive() {
+		m.publisher.observed(now, addr)
+	}
+	if detail := status.IPv4.Detail; detail != m.natDetail && status.IPv4.Servers > 0 {
+		m.natDetail = detail
+		m.event("nat", "", detail, false)
+	}
+}
+
+// recordNAT puts what is known of the NAT into this node's record.
+func (m *mesh) recordNAT(r *wire.Record) {
+	if m.stun == nil {
+		return
+	}
+	status := m.stun.Result()
+	r.NAT4, r.NAT6 = wireNAT(status.IPv4), wireNAT(status.IPv6)
+}
+
+func wireNAT(f natpunch.FamilyStatus) wire.NATBehavior {
+	return wire.NATBehavior{
+		Mapping:       wire.Behavior(f.Mapping), // both count RFC 4787's words in its order
+		Filtering:     wire.Behavior(f.Filtering),
+		PortPreserved: f.PortPreserved != nil && *f.PortPreserved,
+	}
+}
+
+// nat says what is known of the NAT before this node: what the STUN servers
+// found out, and what members see.
+func (m *mesh) nat(now time.Time) localapi.NAT {
+	var nat localapi.NAT
+	if m.stun != nil {
+		status := m.stun.Result()
+		nat = localapi.NAT{IPv4: natFamily(status.IPv4), IPv6: natFamily(status.IPv6)}
+	}
+	m.natFromMembers(now, &nat.IPv4, netip.Addr.Is4)
+	m.natFromMembers(now, &nat.IPv6, netip.Addr.Is6)
+	return nat
+}
+
+func natFamily(s natpunch.FamilyStatus) localapi.NATFamily {
+	f := localapi.NATFamily{PortPreserved: s.PortPreserved, Detail: s.Detail}
+	if s.Translated != nil && !*s.Translated {
+		f.Mapping = "none"
+	} else if s.Mapping != natpunch.UnknownBehavior {
+		f.Mapping = s.Mapping.String()
+	}
+	if s.Filtering != natpunch.UnknownBehavior {
+		f.Filtering = s.Filtering.String()
+	}
+	for _, a := range s.Reflexive {
+		f.Reflexive = append(f.Reflexive, a.String())
+	}
+	return f
+}
+
+// natFromMembers adds the addresses that members saw. Where all see the
+// host's own address, there is no NAT.
+func (m *mesh) natFromMembers(now time.Time, f *localapi.NATFamily, family func(netip.Addr) bool) {
+	translated, seen := false, false
+	for _, s := range m.publisher.reflexive {
+		if !family(s.addr.Addr()) || now.Sub(s.at) >= reflexiveLife || !isGlobal(s.addr.Addr()) {
+			continue
+		}
+		seen = true
+		translated = translated || !m.isOwn(s.addr)
+		if addr := s.addr.String(); !slices.Contains(f.Reflexive, addr) {
+			f.Reflexive = append(f.Reflexive, addr)
+		}
+	}
+	if f.Mapping == "" && seen && !translated {
+		f.Mapping = "none"
+	}
+}
+
+// isOwn tells whether the address is one of this host's interfaces' with the
+// node's port.
+func (m *mesh) isOwn(a netip.AddrPort) bool {
+	return a.Port() == m.self.port && slices.ContainsFunc(m.publisher.hosts, func(p netip.Prefix) bool { return p.Addr() == a.Addr() })
+}

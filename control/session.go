@@ -1,0 +1,77 @@
+package control
+
+import (
+	"time"
+
+	"github.com/credant/credant/wgsetup"
+)
+
+// WireGuard sends a lost handshake initiation again only after 5 s, and
+// setting its endpoint, keepalive or key again does not hurry it. So the start
+// of a session is driven from here: the side that knows first that both have
+// the other as a peer starts; without a session in 300 ms and a round trip the
+// other side starts too; after that, peers are removed and added again, which
+// makes the kernel forget when it last tried.
+
+const (
+	sessionPatience = 300 * time.Millisecond
+	resetFirst      = time.Second
+	resetLongest    = 30 * time.Second
+	// sessionLife is how long a WireGuard session can carry data
+	// (REJECT_AFTER_TIME in the WireGuard paper, Section 6.1).
+	sessionLife = 180 * time.Second
+)
+
+// sessionAction is what is to be done with a peer now.
+type sessionAction uint8
+
+const (
+	sessionNudge sessionAction = iota // send one packet, which starts a handshake
+	sessionReset                      // remove, add again, and send one packet
+)
+
+// session is the start of one peer's WireGuard session. It is a state machine;
+// its owner calls act when the time next has come, and asks carries whenever
+// the device was looked at.
+type session struct {
+	before wgsetup.PeerState // when both sides had the peer
+	next   time.Time
+	pause  time.Duration
+	nudged bool
+}
+
+// newSession starts now, on the side that is to send first or on the other one.
+func newSession(now time.Time, starts bool, rtt time.Duration, before wgsetup.PeerState) *session {
+	s := &session{before: before, next: now, pause: sessionPatience + rtt}
+	if !starts {
+		s.next = now.Add(s.pause)
+	}
+	return s
+}
+
+// carries tells whether an authenticated packet has come in since the start:
+// the handshake's time or the received bytes have changed.
+func (s *session) carries(state wgsetup.PeerState) bool {
+	return !state.LastHandshake.Equal(s.before.LastHandshake) || state.RxBytes > s.before.RxBytes
+}
+
+// act says what to do at the time next, and sets the time after it.
+func (s *session) act(now time.Time) sessionAction {
+	if !s.nudged {
+		s.nudged = true
+		// Leave the other side its own try before removing anything.
+		s.next = now.Add(2*s.pause + resetFirst)
+		s.pause = resetFirst
+		return sessionNudge
+	}
+	s.before.RxBytes = 0 // counters begin anew with the peer
+	s.pause = min(2*s.pause, resetLongest)
+	s.next = now.Add(s.pause)
+	return sessionReset
+}
+
+// alive tells whether the device has a session with the peer that can carry
+// data at the wall-clock time wall.
+func alive(wall time.Time, state wgsetup.PeerState) bool {
+	return !state.LastHandshake.IsZero() && wall.Sub(state.LastHandshake) < sessionLife
+}

@@ -1,0 +1,416 @@
+package control
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/credant/credant/control/localapi"
+	"github.com/credant/credant/discovery"
+	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/natpunch/demux"
+	"github.com/credant/credant/wgsetup"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
+
+// world is a small internet in virtual time: hosts with a mesh and a device
+// that behaves as WireGuard does where it matters, NATs with endpoint-
+// independent mapping and address-and-port-dependent filtering, latency, loss.
+type world struct {
+	t       *testing.T
+	rng     *rand.Rand
+	now     time.Time
+	seq     int
+	queue   eventQueue
+	hosts   []*simHost
+	latency time.Duration // one way
+	loss    float64
+	network keys.NetworkKey
+	sent    int // datagrams, all kinds but WireGuard's
+}
+
+type simEvent struct {
+	at  time.Time
+	seq int
+	do  func()
+}
+
+type eventQueue []simEvent
+
+func (q eventQueue) Len() int      { return len(q) }
+func (q eventQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q eventQueue) Less(i, j int) bool {
+	return q[i].at.Before(q[j].at) || q[i].at.Equal(q[j].at) && q[i].seq < q[j].seq
+}
+func (q *eventQueue) Push(x any) { *q = append(*q, x.(simEvent)) }
+func (q *eventQueue) Pop() any {
+	old := *q
+	e := old[len(old)-1]
+	*q = old[:len(old)-1]
+	return e
+}
+
+func newWorld(t *testing.T, seed uint64) *world {
+	return &world{
+		t: t, rng: rand.New(rand.NewPCG(seed, 1)), now: start,
+		latency: 20 * time.Millisecond, network: testNetworkKey(t, "one"),
+	}
+}
+
+func testNetworkKey(t *testing.T, what string) keys.NetworkKey {
+	b := make([]byte, 32)
+	copy(b, what)
+	k, err := keys.ParseNetworkKey(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func (w *world) after(d time.Duration, do func()) {
+	w.seq++
+	heap.Push(&w.queue, simEvent{w.now.Add(d), w.seq, do})
+}
+
+// run lets time pass until the condition holds, at most for d. It reports
+// whether the condition came to hold, and when.
+func (w *world) run(d time.Duration, until func() bool) (time.Duration, bool) {
+	began, end := w.now, w.now.Add(d)
+	for len(w.queue) > 0 && !w.queue[0].at.After(end) {
+		e := heap.Pop(&w.queue).(simEvent)
+		w.now = e.at
+		e.do()
+		if until != nil && until() {
+			return w.now.Sub(began), true
+		}
+	}
+	w.now = end
+	return d, until != nil && until()
+}
+
+// simHost is one machine.
+type simHost struct {
+	w      *world
+	name   string
+	mesh   *mesh
+	device *simDevice
+	inner  netip.AddrPort
+	nat    *simNAT // nil: public
+	wall   time.Duration
+	woken  time.Time // earliest pending wake-up
+	off    bool
+	events []localapi.Event
+}
+
+type simNAT struct {
+	public netip.Addr
+	ports  map[netip.AddrPort]netip.AddrPort // inner to outer
+	hosts  map[netip.AddrPort]*simHost       // by outer
+	open   map[[2]netip.AddrPort]time.Time   // (outer, remote)
+}
+
+func newNAT(public string) *simNAT {
+	return &simNAT{
+		public: netip.MustParseAddr(public), ports: map[netip.AddrPort]netip.AddrPort{},
+		hosts: map[netip.AddrPort]*simHost{}, open: map[[2]netip.AddrPort]time.Time{},
+	}
+}
+
+func (n *simNAT) out(h *simHost, to netip.AddrPort, now time.Time) netip.AddrPort {
+	outer, ok := n.ports[h.inner]
+	if !ok {
+		outer = netip.AddrPortFrom(n.public, uint16(40000+len(n.ports)))
+		n.ports[h.inner], n.hosts[outer] = outer, h
+	}
+	n.open[[2]netip.AddrPort{outer, to}] = now.Add(2 * time.Minute)
+	return outer
+}
+
+type hostOption func(*meshConfig, *simHost)
+
+func (w *world) host(name, addr string, nat *simNAT, options ...hostOption) *simHost {
+	h := &simHost{w: w, name: name, nat: nat, inner: netip.MustParseAddrPort(addr)}
+	h.boot(options...)
+	w.hosts = append(w.hosts, h)
+	return h
+}
+
+// boot starts the host's daemon, for the first time or again.
+func (h *simHost) boot(options ...hostOption) {
+	private, err := wgtypes.GeneratePrivateKey()
+	if err != nil {
+		h.w.t.Fatal(err)
+	}
+	node := keys.GenerateNode()
+	if h.mesh != nil { // the same node again
+		private, node = h.device.private, h.mesh.self.node
+	}
+	h.device = &simDevice{host: h, private: private, peers: map[wgtypes.Key]*simPeer{}}
+	c := meshConfig{
+		network: h.w.network, drops: newDrops(),
+		self: self{
+			node: node, public: node.Public(), wireGuard: private.PublicKey(),
+			probe: keys.GenerateProbe(), name: h.name, port: h.inner.Port(),
+		},
+	}
+	if h.mesh != nil {
+		c.memory.Sequence = h.mesh.publisher.sequence
+	}
+	for _, o := range options {
+		o(&c, h)
+	}
+	h.mesh = newMesh(h.w.now, c)
+	h.mesh.hostChanged(h.w.now, []netip.Prefix{netip.PrefixFrom(h.inner.Addr(), 24)})
+	h.step()
+}
+
+func (h *simHost) wallTime() time.Time { return h.w.now.Add(h.wall) }
+
+// step lets the mesh advance and carries its effects out, as the daemon does.
+func (h *simHost) step() {
+	if h.off {
+		return
+	}
+	e := h.mesh.advance(h.w.now, h.wallTime())
+	h.perform(e)
+	if e.look {
+		h.mesh.looked(h.w.now, h.wallTime(), h.device.states())
+		h.perform(h.mesh.advance(h.w.now, h.wallTime()))
+	}
+	next := h.mesh.next(h.w.now)
+	if h.woken.After(h.w.now) && !next.Before(h.woken) {
+		return
+	}
+	h.woken = next
+	mesh := h.mesh
+	h.w.after(max(0, next.Sub(h.w.now)), func() {
+		if h.mesh == mesh {
+			h.step()
+		}
+	})
+}
+
+func (h *simHost) perform(e effects) {
+	if e.apply {
+		h.device.apply(h.mesh.desired())
+	}
+	if err := e.steer(h.device, func(b []byte, to netip.AddrPort) error {
+		h.w.sent++
+		h.w.send(h, to, b)
+		return nil
+	}); err != nil {
+		h.w.t.Errorf("%s: %v", h.name, err)
+	}
+	h.events = append(h.events, e.events...)
+}
+
+func (h *simHost) hint(addr netip.AddrPort) {
+	h.mesh.hint(h.w.now, discovery.SourceDHT, addr)
+	h.step()
+}
+
+// public is where the rest of the world sees the host, as a DHT node would.
+func (h *simHost) public() netip.AddrPort {
+	if h.nat == nil {
+		return h.inner
+	}
+	return h.nat.out(h, netip.MustParseAddrPort("9.9.9.9:6881"), h.w.now)
+}
+
+// send carries one datagram, ours ([]byte) or WireGuard's (wgMessage).
+func (w *world) send(from *simHost, to netip.AddrPort, what any) {
+	if from.off || w.rng.Float64() < w.loss {
+		return
+	}
+	source := from.inner
+	lan := netip.PrefixFrom(from.inner.Addr(), 24)
+	if lan.Contains(to.Addr()) {
+		for _, h := range w.hosts {
+			if h.nat == from.nat && h.inner == to {
+				w.after(200*time.Microsecond, func() { h.take(source, what) })
+			}
+		}
+		return
+	}
+	if to.Addr().IsPrivate() {
+		return
+	}
+	if from.nat != nil {
+		source = from.nat.out(from, to, w.now)
+	}
+	w.after(w.latency, func() {
+		for _, h := range w.hosts {
+			if h.nat == nil && h.inner == to {
+				h.take(source, what)
+			} else if h.nat != nil && h.nat.hosts[to] == h && w.now.Before(h.nat.open[[2]netip.AddrPort{to, source}]) {
+				h.take(source, what)
+			}
+		}
+	})
+}
+
+func (h *simHost) take(from netip.AddrPort, what any) {
+	if h.off {
+		return
+	}
+	if m, ok := what.(wgMessage); ok {
+		h.device.receive(from, m)
+		return
+	}
+	b := what.([]byte)
+	h.mesh.receive(h.w.now, h.wallTime(), datagram{from: from, kind: demux.Classify(b), data: b})
+	h.step()
+}
+
+// simDevice is WireGuard as far as the start of sessions and roaming go: an
+// initiation is sent again after 5 s at the soonest, an unknown sender's is
+// dropped, and an authenticated packet moves the endpoint.
+type simDevice struct {
+	host    *simHost
+	private wgtypes.Key
+	peers   map[wgtypes.Key]*simPeer
+	sends   int
+}
+
+type simPeer struct {
+	state     wgsetup.PeerState
+	initiated time.Time
+	keepalive bool
+	session   bool
+}
+
+type wgMessage struct {
+	kind string // "initiation", "response", "data"
+	from wgtypes.Key
+}
+
+func (d *simDevice) apply(want wgsetup.Desired) {
+	wanted := map[wgtypes.Key]bool{}
+	for _, p := range want.Peers {
+		wanted[p.PublicKey] = true
+		if d.peers[p.PublicKey] == nil {
+			d.peers[p.PublicKey] = &simPeer{state: wgsetup.PeerState{Endpoint: p.Endpoint}}
+		}
+		sp := d.peers[p.PublicKey]
+		if p.Keepalive > 0 && !sp.keepalive {
+			sp.keepalive = true
+			d.transmit(p.PublicKey)
+			d.keepAlive(p.PublicKey)
+		}
+	}
+	for k := range d.peers {
+		if !wanted[k] {
+			delete(d.peers, k)
+		}
+	}
+}
+
+func (d *simDevice) keepAlive(peer wgtypes.Key) {
+	d.host.w.after(keepalive, func() {
+		if p := d.peers[peer]; p != nil && p.keepalive && d.host.device == d {
+			d.transmit(peer)
+			d.keepAlive(peer)
+		}
+	})
+}
+
+func (d *simDevice) SetEndpoint(peer wgtypes.Key, addr netip.AddrPort) error {
+	if d.peers[peer] == nil {
+		return fmt.Errorf("set endpoint: %w", wgsetup.ErrNoPeer)
+	}
+	d.peers[peer].state.Endpoint = addr
+	return nil
+}
+
+func (d *simDevice) Nudge(peer wgtypes.Key) error {
+	if d.peers[peer] == nil {
+		return fmt.Errorf("nudge: %w", wgsetup.ErrNoPeer)
+	}
+	if !d.peers[peer].keepalive {
+		d.peers[peer].keepalive = true
+		d.keepAlive(peer)
+	}
+	d.transmit(peer)
+	return nil
+}
+
+func (d *simDevice) Reset(peer wgtypes.Key) error {
+	p := d.peers[peer]
+	if p == nil {
+		return fmt.Errorf("reset: %w", wgsetup.ErrNoPeer)
+	}
+	d.peers[peer] = &simPeer{keepalive: p.keepalive, state: wgsetup.PeerState{Endpoint: p.state.Endpoint}}
+	return nil
+}
+
+// transmit sends one packet: data in a session, else an initiation.
+func (d *simDevice) transmit(peer wgtypes.Key) {
+	p, w := d.peers[peer], d.host.w
+	if p == nil || !p.state.Endpoint.IsValid() {
+		return
+	}
+	d.sends++
+	fresh := w.now.Sub(p.state.LastHandshake.Add(-d.host.wall)) < 2*time.Minute
+	if p.session {
+		p.state.TxBytes += 32
+		w.send(d.host, p.state.Endpoint, wgMessage{"data", d.private.PublicKey()})
+		if fresh {
+			return
+		}
+	}
+	if !p.initiated.IsZero() && w.now.Sub(p.initiated) < 5*time.Second {
+		return
+	}
+	p.initiated = w.now
+	p.state.TxBytes += 148
+	w.send(d.host, p.state.Endpoint, wgMessage{"initiation", d.private.PublicKey()})
+	w.after(5*time.Second, func() { // REKEY_TIMEOUT
+		if q := d.peers[peer]; q == p && !p.session && d.host.device == d {
+			d.transmit(peer)
+		}
+	})
+}
+
+func (d *simDevice) receive(from netip.AddrPort, m wgMessage) {
+	p := d.peers[m.from]
+	if p == nil {
+		return
+	}
+	switch m.kind {
+	case "initiation":
+		p.state.RxBytes += 148
+		d.host.w.send(d.host, from, wgMessage{"response", d.private.PublicKey()})
+	case "response":
+		if p.initiated.IsZero() {
+			return
+		}
+		p.state.RxBytes += 92
+		p.session = true
+		p.state.LastHandshake = d.host.wallTime()
+		d.host.w.send(d.host, from, wgMessage{"data", d.private.PublicKey()})
+	case "data":
+		p.state.RxBytes += 32
+		if !p.session || d.host.w.now.Sub(p.state.LastHandshake.Add(-d.host.wall)) > 2*time.Minute {
+			p.session = true
+			p.state.LastHandshake = d.host.wallTime()
+		}
+	}
+	p.state.Endpoint = from
+}
+
+func (d *simDevice) states() map[wgtypes.Key]wgsetup.PeerState {
+	all := map[wgtypes.Key]wgsetup.PeerState{}
+	for k, p := range d.peers {
+		all[k] = p.state
+	}
+	return all
+}
+
+// connected tells whether a and b have a session, both ways and known to both.
+func connected(a, b *simHost) bool {
+	pa, pb := a.mesh.peers[b.mesh.self.public], b.mesh.peers[a.mesh.self.public]
+	return pa != nil && pb != nil && pa.working() && pb.working()
+}

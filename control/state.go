@@ -1,0 +1,249 @@
+package control
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/credant/credant/discovery/keys"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
+
+// What is kept of one network, in STATEDIR/NETWORK (0700), each file 0600:
+//
+//	network.key   the network key, one line of base64; never the passphrase
+//	node.key      identity: this node's private keys, bound to the machine id
+//	memory.json   what is convenient to keep: port, interface, addresses
+//	cache         members and DHT nodes that answered (package discovery)
+//
+// A file that cannot be read or understood is an error that names it. Keys are
+// never overwritten: a new identity goes in only where the old one was moved
+// aside by us or is not there.
+
+// ErrOtherPassphrase means that the passphrase belongs to another network key
+// than the one which is stored.
+var ErrOtherPassphrase = errors.New("another passphrase is stored for this network")
+
+func networkDir(stateDir, network string) string { return filepath.Join(stateDir, network) }
+
+// HasKey tells whether a network key is stored, so that no passphrase is
+// needed. A key that cannot be read is an error.
+func HasKey(stateDir, network string) (bool, error) {
+	_, err := LoadKey(stateDir, network)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// LoadKey reads the stored network key. Without one the error is
+// fs.ErrNotExist.
+func LoadKey(stateDir, network string) (keys.NetworkKey, error) {
+	path := filepath.Join(networkDir(stateDir, network), "network.key")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return keys.NetworkKey{}, fmt.Errorf("read the network key: %w", err)
+	}
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(b)))
+	if err == nil {
+		var k keys.NetworkKey
+		if k, err = keys.ParseNetworkKey(raw); err == nil {
+			return k, nil
+		}
+	}
+	return keys.NetworkKey{}, fmt.Errorf("the network key in %s is damaged (%w): move the file away and run \"credant up\" with the passphrase again", path, err)
+}
+
+// Join makes sure that the network key of the passphrase is stored, and
+// returns it. The derivation takes 64 MiB and part of a second, in a process
+// of its own so that a daemon does not keep that memory.
+func Join(ctx context.Context, stateDir, network string, passphrase []byte) (keys.NetworkKey, error) {
+	derived, err := deriveInChild(ctx, passphrase, network)
+	if err != nil {
+		return keys.NetworkKey{}, err
+	}
+	stored, err := LoadKey(stateDir, network)
+	switch {
+	case err == nil && hmac.Equal(stored.Bytes(), derived.Bytes()):
+		return stored, nil
+	case err == nil:
+		return keys.NetworkKey{}, fmt.Errorf("%w (%s): leave the passphrase out to use the stored one, choose another --network, or remove that folder to join anew",
+			ErrOtherPassphrase, networkDir(stateDir, network))
+	case !errors.Is(err, fs.ErrNotExist):
+		return keys.NetworkKey{}, err
+	}
+	line := base64.StdEncoding.EncodeToString(derived.Bytes()) + "\n"
+	return derived, writeNew(networkDir(stateDir, network), "network.key", []byte(line))
+}
+
+// identity is what makes this node itself within one network.
+type identity struct {
+	node      keys.NodePrivate
+	wireGuard wgtypes.Key
+}
+
+type identityFile struct {
+	Comment   string `json:"comment"`
+	Machine   string `json:"machine,omitempty"` // see machineMark
+	Node      []byte `json:"node"`              // Ed25519 seed
+	WireGuard []byte `json:"wireguard"`         // Curve25519 private key
+}
+
+// loadIdentity reads this node's keys, or makes them at the first start. Keys
+// that were made on another machine belong to a cloned image: they are moved
+// aside, and notice says so.
+func loadIdentity(stateDir, network string) (id identity, notice string, err error) {
+	dir := networkDir(stateDir, network)
+	path := filepath.Join(dir, "node.key")
+	mark := machineMark(network)
+	b, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		id, err = newIdentity(dir, mark)
+		return id, "", err
+	case err != nil:
+		return identity{}, "", fmt.Errorf("read the node's keys: %w", err)
+	}
+	var f identityFile
+	if err := json.Unmarshal(b, &f); err != nil {
+		return identity{}, "", damagedIdentity(path, err)
+	}
+	if f.Machine != "" && mark != "" && f.Machine != mark {
+		aside := fmt.Sprintf("%s.of-another-machine-%d", path, time.Now().UnixMilli())
+		if err := os.Rename(path, aside); err != nil {
+			return identity{}, "", fmt.Errorf("set the other machine's keys aside: %w", err)
+		}
+		// The port, the addresses and the sequence number were the other's too.
+		if err := os.Remove(filepath.Join(dir, "memory.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return identity{}, "", fmt.Errorf("forget the other machine's settings: %w", err)
+		}
+		id, err = newIdentity(dir, mark)
+		return id, "this machine's id has changed (a cloned image?): the old keys were set aside as " + filepath.Base(aside) + " and new ones made", err
+	}
+	if id.node, err = keys.ParseNodePrivate(f.Node); err != nil {
+		return identity{}, "", damagedIdentity(path, err)
+	}
+	if id.wireGuard, err = wgtypes.NewKey(f.WireGuard); err != nil {
+		return identity{}, "", damagedIdentity(path, err)
+	}
+	return id, "", nil
+}
+
+func damagedIdentity(path string, err error) error {
+	return fmt.Errorf("the node's keys in %s are damaged (%w): restore the file, or move it away to become a new node", path, err)
+}
+
+func newIdentity(dir, mark string) (identity, error) {
+	node := keys.GenerateNode()
+	wg, err := wgtypes.GeneratePrivateKey()
+	if err != nil {
+		return identity{}, fmt.Errorf("make a WireGuard key: %w", err)
+	}
+	b, err := json.MarshalIndent(identityFile{
+		Comment:   "private keys of this node: keep them secret, never copy them to another machine",
+		Machine:   mark,
+		Node:      node.Seed(),
+		WireGuard: wg[:],
+	}, "", "  ")
+	if err != nil {
+		return identity{}, err
+	}
+	return identity{node: node, wireGuard: wg}, writeNew(dir, "node.key", append(b, '\n'))
+}
+
+// machineMark names this machine without giving its id away, as
+// machine-id(5) asks. It is empty where there is no machine id.
+func machineMark(network string) string {
+	for _, path := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
+		b, err := os.ReadFile(path)
+		id := strings.TrimSpace(string(b))
+		if err != nil || len(id) < 32 {
+			continue
+		}
+		mac := hmac.New(sha256.New, []byte(id))
+		mac.Write([]byte("credant/1/machine/" + network))
+		return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
+	}
+	return ""
+}
+
+// memory is what a node likes to keep over a restart, and can do without.
+type memory struct {
+	Port      uint16       `json:"port,omitempty"`
+	Interface string       `json:"interface,omitempty"`
+	Address4  netip.Addr   `json:"address4,omitzero"`
+	Settled4  bool         `json:"settled4,omitempty"`
+	Subnet    netip.Prefix `json:"subnet,omitzero"`    // claimed by the network, not by this node
+	Sequence  uint64       `json:"sequence,omitempty"` // of the last record that was signed
+}
+
+func loadMemory(stateDir, network string) (memory, error) {
+	path := filepath.Join(networkDir(stateDir, network), "memory.json")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return memory{}, nil
+	}
+	if err != nil {
+		return memory{}, fmt.Errorf("read what is remembered: %w", err)
+	}
+	var m memory
+	if err := json.Unmarshal(b, &m); err != nil {
+		return memory{}, fmt.Errorf("%s is damaged (%w): remove it; a new port and address will be chosen", path, err)
+	}
+	return m, nil
+}
+
+func (m memory) save(stateDir, network string) error {
+	b, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	dir := networkDir(stateDir, network)
+	tmp, err := os.CreateTemp(dir, "memory-*")
+	if err != nil {
+		return fmt.Errorf("remember port and address: %w", err)
+	}
+	defer os.Remove(tmp.Name()) // gone already when all went well
+	_, err = tmp.Write(append(b, '\n'))
+	if err := errors.Join(err, tmp.Close()); err != nil {
+		return fmt.Errorf("remember port and address: %w", err)
+	}
+	return os.Rename(tmp.Name(), filepath.Join(dir, "memory.json"))
+}
+
+// randomPort picks a UDP port below Linux's default ephemeral range (32768 and
+// up), where neither the kernel nor well-known services look for one. Two
+// hosts behind one NAT should not share it.
+func randomPort() uint16 { return uint16(20000 + rand.IntN(12000)) }
+
+// writeNew creates a file that must not exist yet, whole or not at all.
+func writeNew(dir, name string, content []byte) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the state folder: %w", err)
+	}
+	tmp, err := os.CreateTemp(dir, name+"-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(content)
+	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	// A link refuses to replace, which a rename would do silently.
+	if err := os.Link(tmp.Name(), filepath.Join(dir, name)); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,179 @@
+package control
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestIdentityIsKept(t *testing.T) {
+	dir := t.TempDir()
+	first, notice, err := loadIdentity(dir, "home")
+	if err != nil || notice != "" {
+		t.Fatalf("first start: notice %q, error %v", notice, err)
+	}
+	second, _, err := loadIdentity(dir, "home")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.node.Public() != second.node.Public() || first.wireGuard != second.wireGuard {
+		t.Error("the second start has other keys")
+	}
+	fi, err := os.Stat(filepath.Join(dir, "home", "node.key"))
+	if err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("node.key: mode %v, error %v, want 0600", fi.Mode(), err)
+	}
+	other, _, err := loadIdentity(dir, "office")
+	if err != nil || other.node.Public() == first.node.Public() {
+		t.Errorf("another network has the same node key (error %v)", err)
+	}
+}
+
+func TestClonedImageGetsNewKeys(t *testing.T) {
+	dir := t.TempDir()
+	first, _, err := loadIdentity(dir, "home")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "home", "node.key")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := machineMark("home")
+	if mark == "" {
+		// No machine id here: what a file with one says cannot be compared.
+		mark = `"node"`
+		b = bytes.Replace(b, []byte(mark), []byte(`"machine": "other", "node"`), 1)
+	} else {
+		b = bytes.Replace(b, []byte(mark), []byte("the-image-this-was-copied-from"), 1)
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	clone, notice, err := loadIdentity(dir, "home")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if machineMark("home") == "" {
+		if clone.node.Public() != first.node.Public() {
+			t.Error("without a machine id the keys were changed")
+		}
+		return
+	}
+	if clone.node.Public() == first.node.Public() || !strings.Contains(notice, "cloned image") {
+		t.Errorf("notice %q, same key %v: want new keys and word of it", notice, clone.node.Public() == first.node.Public())
+	}
+	aside, err := filepath.Glob(path + ".of-another-machine-*")
+	if err != nil || len(aside) != 1 {
+		t.Fatalf("the old keys: %v, %v, want them set aside", aside, err)
+	}
+	if kept, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(kept, b) {
+		t.Errorf("the old keys are not as they were (error %v)", err)
+	}
+}
+
+// Whatever is wrong with a file of keys, it is named and never overwritten.
+func TestDamagedKeysAreLeftAlone(t *testing.T) {
+	for name, content := range map[string]string{
+		"empty": "", "cut": `{"node": "AA`, "no keys": `{}`, "binary": "\x00\xff\x80",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, file := range []string{"node.key", "network.key"} {
+				path := filepath.Join(dir, "home", file)
+				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				var err error
+				if file == "node.key" {
+					_, _, err = loadIdentity(dir, "home")
+				} else {
+					_, err = LoadKey(dir, "home")
+				}
+				if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "move") {
+					t.Errorf("%s: error %v, want one that names the file and a way out", file, err)
+				}
+				if b, _ := os.ReadFile(path); string(b) != content {
+					t.Errorf("%s was overwritten", file)
+				}
+			}
+		})
+	}
+}
+
+func TestWriteNewNeverReplaces(t *testing.T) {
+	dir := t.TempDir()
+	if err := writeNew(dir, "node.key", []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeNew(dir, "node.key", []byte("second")); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("error %v, want fs.ErrExist", err)
+	}
+	if b, _ := os.ReadFile(filepath.Join(dir, "node.key")); string(b) != "first" {
+		t.Errorf("the file says %q", b)
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
+		t.Errorf("left behind: %v", entries)
+	}
+}
+
+func TestMemoryIsKept(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "home"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	want := memory{Port: 23456, Interface: "credant3", Address4: netip.MustParseAddr("10.9.8.7"), Settled4: true, Subnet: netip.MustParsePrefix("10.9.0.0/16"), Sequence: 1 << 40}
+	if err := want.save(dir, "home"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := loadMemory(dir, "home"); err != nil || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	if got, err := loadMemory(dir, "elsewhere"); err != nil || got != (memory{}) {
+		t.Errorf("a first start remembers %+v, %v", got, err)
+	}
+}
+
+func TestNodeNames(t *testing.T) {
+	for host, want := range map[string]string{
+		"nas": "nas", "NAS.example.org": "nas", "my_box": "my-box", "-x-": "x", "": "node", "日本": "node",
+	} {
+		got := nodeNameFrom(host)
+		if got != want || ValidNodeName(got) != nil {
+			t.Errorf("nodeNameFrom(%q) = %q, want %q", host, got, want)
+		}
+	}
+	for _, bad := range []string{"", "-a", "a-", "A", "a.b", strings.Repeat("a", 64)} {
+		if ValidNodeName(bad) == nil {
+			t.Errorf("%q passes for a node name", bad)
+		}
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	for name, c := range map[string]Config{
+		"network name": {Network: "Home!"},
+		"node name":    {Name: "a b"},
+		"subnet v6":    {Subnet: netip.MustParsePrefix("fd00::/48")},
+		"subnet /31":   {Subnet: netip.MustParsePrefix("10.0.0.0/31")},
+		"bootstrap":    {Bootstrap: []string{"host"}},
+		"DHT port":     {DHTBootstrap: []string{"host:0"}},
+	} {
+		if _, err := c.withDefaults(); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	c, err := Config{Subnet: netip.MustParsePrefix("10.20.30.40/16")}.withDefaults()
+	if err != nil || c.Subnet != netip.MustParsePrefix("10.20.0.0/16") || c.Socket != "/run/credant/default.sock" {
+		t.Errorf("got %+v, %v", c, err)
+	}
+}

@@ -1,0 +1,172 @@
+package control
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/credant/credant/control/localapi"
+	"github.com/credant/credant/discovery"
+	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/wgsetup"
+)
+
+// status is built in the loop, from what the mesh and the sources say now.
+func (d *daemon) status(now time.Time) localapi.Status {
+	m := d.mesh
+	words := m.network.CheckWords()
+	s := localapi.Status{
+		Version:    d.config.Version,
+		Backend:    string(d.device.Backend()),
+		Network:    d.config.Network,
+		NetworkID:  m.network.ID().String(),
+		CheckWords: words[:],
+		Interface:  d.device.Name(),
+		Port:       m.self.port,
+		MTU:        wgsetup.DefaultMTU,
+		Prefixes:   []string{m.prefix6.String()},
+		Started:    d.started,
+		PID:        os.Getpid(),
+		Self:       m.statusSelf(now),
+		Peers:      m.statusPeers(),
+		Sources:    d.statusSources(),
+		Drops:      d.statusDrops(),
+		Notices:    append([]string{}, d.notices...),
+	}
+	if m.addressing.prefix.IsValid() {
+		s.Prefixes = append(s.Prefixes, m.addressing.prefix.String())
+	}
+	m.notice("clock", m.clock.notice(now))
+	for _, subject := range slices.Sorted(maps.Keys(m.notices)) {
+		s.Notices = append(s.Notices, m.notices[subject])
+	}
+	return s
+}
+
+func (m *mesh) statusSelf(now time.Time) localapi.Self {
+	self := localapi.Self{
+		Name:       m.self.name,
+		ID:         string(m.self.public.ID()),
+		PublicKey:  m.self.wireGuard.String(),
+		Addresses:  []string{},
+		Candidates: []localapi.Candidate{},
+		NAT:        m.nat(now),
+	}
+	for _, c := range m.addressing.own {
+		self.Addresses = append(self.Addresses, c.addr.String())
+	}
+	self.Addresses = append(self.Addresses, keys.Address6(m.prefix6, m.self.public).String())
+	for _, c := range m.candidates(now) {
+		self.Candidates = append(self.Candidates, localapi.Candidate{Type: c.Type.String(), Address: c.Addr.String()})
+	}
+	return self
+}
+
+// addressesOf are the overlay addresses at which this node reaches the peer,
+// IPv4 first.
+func (m *mesh) addressesOf(p *peer) []netip.Addr {
+	return append(m.heldBy(p, holders(m.claims())), keys.Address6(m.prefix6, p.node))
+}
+
+// sourceFor is this node's address that goes with a peer's.
+func (m *mesh) sourceFor(to netip.Addr) netip.Addr {
+	if to.Is4() && len(m.addressing.own) > 0 {
+		return m.addressing.own[0].addr
+	}
+	return keys.Address6(m.prefix6, m.self.public)
+}
+
+func (m *mesh) statusPeers() []localapi.Peer {
+	peers := []localapi.Peer{}
+	held := holders(m.claims())
+	for _, p := range m.peers {
+		s := localapi.Peer{
+			Name:      p.name(),
+			ID:        string(p.node.ID()),
+			PublicKey: p.record.WireGuard.String(),
+			Path:      m.statusPath(p),
+			Endpoint:  endpointWord(p),
+			RxBytes:   p.state.RxBytes,
+			TxBytes:   p.state.TxBytes,
+			Reason:    p.reason,
+		}
+		for _, a := range append(m.heldBy(p, held), keys.Address6(m.prefix6, p.node)) {
+			s.Addresses = append(s.Addresses, a.String())
+		}
+		if !p.state.LastHandshake.IsZero() {
+			at := p.state.LastHandshake
+			s.LastHandshake = &at
+		}
+		if p.path.RTT > 0 {
+			rtt := milliseconds(p.path.RTT)
+			s.RTTMillis = &rtt
+		}
+		peers = append(peers, s)
+	}
+	slices.SortFunc(peers, func(a, b localapi.Peer) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
+	return peers
+}
+
+// statusPath is the word for how a peer is reached.
+func (m *mesh) statusPath(p *peer) string {
+	switch {
+	case p.working():
+		return m.pathWord(p)
+	case p.reason != "" && p.session == nil:
+		return "offline"
+	default:
+		return "connecting"
+	}
+}
+
+func endpointWord(p *peer) string {
+	switch {
+	case p.state.Endpoint.IsValid():
+		return p.state.Endpoint.String()
+	case p.path.Addr.IsValid():
+		return p.path.Addr.String()
+	default:
+		return ""
+	}
+}
+
+func (d *daemon) statusSources() map[string]localapi.Source {
+	off := localapi.Source{State: string(discovery.StateOff)}
+	all := map[string]localapi.Source{"dht": off, "lan": off, "static": off, "cache": d.cache.status()}
+	if d.sources.dht != nil {
+		all["dht"] = sourceStatus(d.sources.dht.Status())
+	}
+	if d.sources.lan != nil {
+		all["lan"] = sourceStatus(d.sources.lan.Status())
+	}
+	if d.sources.static != nil {
+		all["static"] = sourceStatus(d.sources.static.Status())
+	}
+	return all
+}
+
+func sourceStatus(s discovery.SourceStatus) localapi.Source {
+	return localapi.Source{
+		State: string(s.State), Detail: s.Detail, Found: s.Found,
+		Nodes: s.Nodes, LastError: s.LastError,
+	}
+}
+
+// statusDrops adds up what all rooms dropped.
+func (d *daemon) statusDrops() map[string]uint64 {
+	all := d.drops.snapshot()
+	for reason, n := range d.device.Drops() {
+		all["port-"+reason] += n
+	}
+	if d.sources.dht != nil {
+		for reason, n := range d.sources.dht.Drops() {
+			all["dht-"+reason] += n
+		}
+	}
+	return all
+}
