@@ -1,0 +1,366 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/credant/credant/discovery/keys"
+)
+
+// To publish new vectors after a deliberate change of the format:
+//
+//	go test ./discovery/wire -run TestVectors -update
+var update = flag.Bool("update", false, "write testdata/vectors.json anew")
+
+// hexBytes is a byte string that any language can read.
+type hexBytes []byte
+
+func (b hexBytes) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(b)), nil }
+
+func (b *hexBytes) UnmarshalText(text []byte) (err error) {
+	*b, err = hex.DecodeString(string(text))
+	return err
+}
+
+type vectors struct {
+	Comment   string           `json:"comment"`
+	Network   hexBytes         `json:"network_key"`
+	Envelopes []envelopeVector `json:"envelopes"`
+	Records   []recordVector   `json:"records"`
+	Hellos    []helloVector    `json:"hellos"`
+	Beacons   []beaconVector   `json:"beacons"`
+	Signals   []signalVector   `json:"signals"`
+	Refused   []refusedVector  `json:"refused_bodies"`
+}
+
+// An envelopeVector is one body sealed: open(kind, key, sealed) is body.
+type envelopeVector struct {
+	Kind   Kind     `json:"kind"`
+	Size   int      `json:"size"`
+	Key    hexBytes `json:"key"`
+	Nonce  hexBytes `json:"nonce"`
+	Body   hexBytes `json:"body"`
+	Sealed hexBytes `json:"sealed"`
+}
+
+type recordVector struct {
+	Seed      hexBytes   `json:"node_seed"`
+	Record    recordJSON `json:"record"`
+	Payload   hexBytes   `json:"payload"`
+	Signature hexBytes   `json:"signature"`
+	Signed    hexBytes   `json:"signed_record"`
+}
+
+// recordJSON is a Record in types that any language can read.
+type recordJSON struct {
+	Node         hexBytes       `json:"node"`
+	WireGuard    hexBytes       `json:"wireguard"`
+	Probe        hexBytes       `json:"probe"`
+	Seq          uint64         `json:"seq"`
+	Lifetime     int            `json:"lifetime_seconds"`
+	Name         string         `json:"name"`
+	Addresses    []AddressClaim `json:"addresses"`
+	Subnet       netip.Prefix   `json:"subnet,omitzero"`
+	Routes       []netip.Prefix `json:"routes,omitempty"`
+	Candidates   []Candidate    `json:"candidates"`
+	NAT4         NATBehavior    `json:"nat4,omitzero"`
+	NAT6         NATBehavior    `json:"nat6,omitzero"`
+	Relays       []relayJSON    `json:"relays,omitempty"`
+	Capabilities []string       `json:"capabilities,omitempty"`
+	MaxVersion   uint8          `json:"max_version"`
+}
+
+type relayJSON struct {
+	Key  hexBytes
+	Addr netip.AddrPort
+}
+
+func newRecordJSON(r Record) recordJSON {
+	j := recordJSON{
+		r.Node[:], r.WireGuard[:], r.Probe[:], r.Seq, int(r.Lifetime / time.Second), r.Name,
+		r.Addresses, r.Subnet, r.Routes, r.Candidates, r.NAT4, r.NAT6, nil, r.Capabilities, r.MaxVersion,
+	}
+	for _, x := range r.Relays {
+		j.Relays = append(j.Relays, relayJSON{x.Key[:], x.Addr})
+	}
+	return j
+}
+
+type helloVector struct {
+	Seed       hexBytes       `json:"sender_seed"`
+	Step       Step           `json:"step"`
+	TxA        hexBytes       `json:"tx_a"`
+	TxB        hexBytes       `json:"tx_b,omitempty"`
+	MaxVersion uint8          `json:"max_version"`
+	Observed   netip.AddrPort `json:"observed,omitzero"`
+	To         hexBytes       `json:"to,omitempty"`
+	From       hexBytes       `json:"from"`
+	AgeSeconds int            `json:"age_seconds"`
+	Starts     bool           `json:"starts"`
+	Signed     hexBytes       `json:"signed_record,omitempty"`
+	Content    hexBytes       `json:"content"`
+	Body       hexBytes       `json:"body"`
+}
+
+type beaconVector struct {
+	Node      hexBytes `json:"node"`
+	Port      uint16   `json:"port"`
+	Tx        uint64   `json:"tx"`
+	WantReply bool     `json:"want_reply"`
+	Body      hexBytes `json:"body"`
+}
+
+type signalVector struct {
+	Kind       string         `json:"kind"`
+	AgeSeconds int            `json:"age_seconds,omitempty"`
+	Signed     hexBytes       `json:"signed_record,omitempty"`
+	Observed   netip.AddrPort `json:"observed,omitzero"`
+	Node       hexBytes       `json:"node,omitempty"`
+	Forwarded  hexBytes       `json:"forwarded_body,omitempty"`
+	Body       hexBytes       `json:"body"`
+}
+
+// A refusedVector is a body that a receiver must not take, and why.
+type refusedVector struct {
+	What   string   `json:"what"`
+	As     string   `json:"as"`
+	Body   hexBytes `json:"body"`
+	Reason string   `json:"reason"`
+}
+
+func TestVectors(t *testing.T) {
+	path := filepath.Join("testdata", "vectors.json")
+	got := makeVectors(t)
+	if *update {
+		b, err := json.MarshalIndent(got, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, append(b, '\n'), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want vectors
+	if err := json.Unmarshal(b, &want); err != nil {
+		t.Fatal(err)
+	}
+	// A list that was lost must not pass for one that holds.
+	v := reflect.ValueOf(want)
+	for i := range v.NumField() {
+		if v.Field(i).Kind() == reflect.Slice && v.Field(i).Len() == 0 {
+			t.Errorf("%s has no %s", path, v.Type().Field(i).Name)
+		}
+	}
+	if d := cmp.Diff(want, got, compareAddresses); d != "" {
+		t.Errorf("vectors (-published +made):\n%s", d)
+	}
+	readVectors(t, want)
+}
+
+// readVectors goes the other way: what is published parses to what it says.
+func readVectors(t *testing.T, v vectors) {
+	prefix6 := testNetwork(t).Prefix6()
+	for _, e := range v.Envelopes {
+		open := func() ([]byte, error) { return Open(e.Kind, [32]byte(e.Key), e.Sealed) }
+		if e.Size != e.Kind.Size() {
+			tag, _ := PairTag(e.Sealed)
+			open = func() ([]byte, error) {
+				return OpenPair(e.Kind, &keys.Pair{RecvKey: [32]byte(e.Key), RecvTag: tag}, e.Sealed)
+			}
+		}
+		if body, err := open(); err != nil || !bytes.Equal(body, e.Body) {
+			t.Errorf("open %v: %x, %v", e.Kind, body, err)
+		}
+	}
+	for i, r := range v.Records {
+		signed, err := ParseSigned(r.Signed)
+		if err != nil {
+			t.Fatalf("record %d: %v", i, err)
+		}
+		record, err := signed.Verify(prefix6)
+		if d := cmp.Diff(r.Record, newRecordJSON(record), compareAddresses); err != nil || d != "" {
+			t.Errorf("record %d: %v\n%s", i, err, d)
+		}
+	}
+	for _, h := range v.Hellos {
+		got, _, err := parseHello(h.Body, prefix6)
+		if err != nil || got.Step != h.Step || got.Observed != h.Observed || !bytes.Equal(got.From[:], h.From) ||
+			got.Age != time.Duration(h.AgeSeconds)*time.Second {
+			t.Errorf("%v: %+v, %v", h.Step, got, err)
+		}
+	}
+	for _, b := range v.Beacons {
+		if got, err := parseBeacon(b.Body); err != nil || got != (Beacon{keys.NodePublic(b.Node), b.Port, b.Tx, b.WantReply}) {
+			t.Errorf("beacon: %+v, %v", got, err)
+		}
+	}
+	for _, s := range v.Signals {
+		if _, err := parseSignal(s.Body); err != nil {
+			t.Errorf("%s: %v", s.Kind, err)
+		}
+	}
+	for _, r := range v.Refused {
+		if got := DropReason(parseAs(t, r.As, r.Body)); got != r.Reason {
+			t.Errorf("%s: refused as %q, want %q", r.What, got, r.Reason)
+		}
+	}
+}
+
+func parseAs(t *testing.T, what string, body []byte) (err error) {
+	t.Helper()
+	prefix6 := testNetwork(t).Prefix6()
+	switch what {
+	case "signed_record":
+		var s SignedRecord
+		if s, err = ParseSigned(body); err == nil {
+			_, err = s.Verify(prefix6)
+		}
+	case "hello":
+		_, _, err = parseHello(body, prefix6)
+	case "beacon":
+		_, err = parseBeacon(body)
+	case "signal":
+		_, err = parseSignal(body)
+	default:
+		t.Fatalf("no parser of %q", what)
+	}
+	return err
+}
+
+func makeVectors(t *testing.T) vectors {
+	t.Helper()
+	network := testNetwork(t)
+	a, b := testNode(t, 2), testNode(t, 3)
+	v := vectors{
+		Comment: "Byte strings are hexadecimal. docs/wire.md says what each is; all keys are of the network below.",
+		Network: network.Bytes(),
+	}
+
+	steps, from := exchange(t, a, b)
+	for i, h := range steps {
+		v.Hellos = append(v.Hellos, makeHelloVector(t, h, from[i]))
+	}
+	for _, n := range []keys.NodePrivate{a, b} {
+		for _, r := range []Record{testRecord(t, n), fullRecord(t, n)} {
+			s := sign(t, r, n)
+			v.Records = append(v.Records, recordVector{n.Seed(), newRecordJSON(r), s.Payload, s.Signature[:], s.Marshal()})
+		}
+	}
+	for _, x := range []Beacon{{a.Public(), 51423, 7, true}, {b.Public(), 1, 1<<53 - 1, false}} {
+		v.Beacons = append(v.Beacons, beaconVector{x.Node[:], x.Port, x.Tx, x.WantReply, x.encode()})
+	}
+	signed, node := sign(t, testRecord(t, a), a), b.Public()
+	observed := netip.MustParseAddrPort("198.51.100.7:51423")
+	body := []byte("sealed for another")
+	v.Signals = []signalVector{
+		{
+			Kind: "introduce", AgeSeconds: 90, Signed: signed.Marshal(), Observed: observed,
+			Body: Signal{Introduce: &Introduce{90 * time.Second, signed, observed}}.encode(),
+		},
+		{Kind: "forward", Node: node[:], Forwarded: body, Body: Signal{Forward: &Forward{node, body}}.encode()},
+		{Kind: "forwarded", Node: node[:], Forwarded: body, Body: Signal{Forwarded: &Forwarded{node, body}}.encode()},
+	}
+	v.Refused = refusedVectors(t)
+	v.Envelopes = envelopeVectors(t, v)
+	return v
+}
+
+func makeHelloVector(t *testing.T, h Hello, node keys.NodePrivate) helloVector {
+	t.Helper()
+	body, err := h.encode(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s signedHelloCBOR
+	if err := decode(body, &s); err != nil {
+		t.Fatal(err)
+	}
+	v := helloVector{
+		Seed: node.Seed(), Step: h.Step, TxA: h.TxA[:], MaxVersion: h.MaxVersion, Observed: h.Observed,
+		From: h.From[:], AgeSeconds: int(h.Age / time.Second), Starts: h.Starts, Content: hexBytes(s.Content), Body: body,
+	}
+	if h.Step != StepHello {
+		v.TxB, v.To = h.TxB[:], h.To[:]
+	}
+	if !h.Signed.IsZero() {
+		v.Signed = h.Signed.Marshal()
+	}
+	return v
+}
+
+func envelopeVectors(t *testing.T, v vectors) []envelopeVector {
+	t.Helper()
+	network, nonce := testNetwork(t), [24]byte{}
+	for i := range nonce {
+		nonce[i] = byte(0x40 + i)
+	}
+	pair, _ := testPairs(t)
+	pairNonce := nonce
+	copy(pairNonce[:], pair.SendTag[:])
+
+	var out []envelopeVector
+	add := func(kind Kind, key [32]byte, nonce [24]byte, body []byte, size int) {
+		sealed, err := seal(kind, key, nonce, body, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, envelopeVector{kind, size, key[:], nonce[:], body, sealed})
+	}
+	add(KindHello, network.HelloKey(), nonce, v.Hellos[0].Body, HelloSize)
+	add(KindBeacon, network.BeaconKey(), nonce, v.Beacons[0].Body, BeaconSize)
+	add(KindCheck, pair.SendKey, pairNonce, []byte{0xa0}, CheckSize)
+	add(KindCheck, pair.SendKey, pairNonce, []byte{0xa0}, 160)
+	add(KindSignal, pair.SendKey, pairNonce, v.Signals[0].Body, SignalSize)
+	add(KindRecord, network.RecordKey(), nonce, v.Records[0].Signed, RecordSize)
+	return out
+}
+
+func refusedVectors(t *testing.T) []refusedVector {
+	t.Helper()
+	a := testNode(t, 2)
+	record := func(change func(*Record)) hexBytes {
+		r := testRecord(t, a)
+		change(&r)
+		return forge(r, a).Marshal()
+	}
+	signed := sign(t, testRecord(t, a), a)
+	signed.Signature[63] ^= 0x01
+	hello := func(h Hello) hexBytes {
+		s := h.Signed.encode()
+		return encode(signedHelloCBOR{Content: encode(helloCBOR{Step: uint8(h.Step), TxA: h.TxA, Record: &s})})
+	}
+	return []refusedVector{
+		{"a changed signature", "signed_record", signed.Marshal(), "signature"},
+		{"another's IPv6 address", "signed_record", record(func(r *Record) {
+			r.Addresses[0].Addr = netip.MustParseAddr("fd00::1")
+		}), "address"},
+		{"a name that is no label", "signed_record", record(func(r *Record) { r.Name = "a.b" }), "bound"},
+		{"no WireGuard key", "signed_record", record(func(r *Record) { r.WireGuard = [32]byte{} }), "missing"},
+		{"a route with host bits", "signed_record", record(func(r *Record) {
+			r.Routes = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}
+		}), "encoding"},
+		{"an unknown key twice", "signed_record", mustHex(t, "a3014101186400186400"), "encoding"},
+		{"indefinite length", "signed_record", mustHex(t, "bf014101ff"), "encoding"},
+		{"a tag", "signed_record", mustHex(t, "c0a1014101"), "encoding"},
+		{"bytes after the map", "beacon", append(Beacon{a.Public(), 1, 1, false}.encode(), 0), "encoding"},
+		{"port 0", "beacon", Beacon{a.Public(), 0, 1, false}.encode(), "missing"},
+		{"an unknown step", "hello", hello(Hello{Step: 5, TxA: [16]byte{1}, Signed: sign(t, testRecord(t, a), a)}), "kind"},
+		{"a reply without its fields", "hello", hello(Hello{Step: StepReply, TxA: [16]byte{1}, Signed: sign(t, testRecord(t, a), a)}), "missing"},
+		{"an unknown signal", "signal", mustHex(t, "a109a0"), "kind"},
+		{"two signals", "signal", Signal{Forward: &Forward{a.Public(), []byte{1}}, Forwarded: &Forwarded{a.Public(), []byte{1}}}.encode(), "kind"},
+	}
+}
