@@ -23,6 +23,7 @@ type Device struct {
 	watch   *watch
 	log     *slog.Logger
 	changes chan struct{}
+	done    chan struct{} // closed by Remove and Detach
 
 	mu      sync.Mutex // everything below, and all that changes the host
 	target  target
@@ -261,6 +262,7 @@ func (d *Device) end(remove bool) error {
 		return nil
 	}
 	d.closed = true
+	close(d.done)
 	d.created = remove
 	return d.abandon()
 }

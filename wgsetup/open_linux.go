@@ -53,6 +53,7 @@ func open(ctx context.Context, c Config, kind Backend) (_ *Device, err error) {
 		host:    h,
 		log:     c.Log,
 		changes: make(chan struct{}, 1),
+		done:    make(chan struct{}),
 	}
 	defer func() {
 		if err != nil {

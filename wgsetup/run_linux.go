@@ -19,12 +19,13 @@ const (
 )
 
 // Run puts back what others take away of what the last Apply wanted, keeps the
-// side port working and tells Changes, until ctx ends. It is called once.
+// side port working and tells Changes, until ctx ends or the Device does. It is
+// called once.
 func (d *Device) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 
 	own, others := make(chan struct{}, 1), make(chan struct{}, 1)
 	wg.Go(func() {
@@ -63,6 +64,8 @@ func (d *Device) Run(ctx context.Context) error {
 			if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 				return fmt.Errorf("run device %s: %w", d.Name(), err)
 			}
+			return nil
+		case <-d.done:
 			return nil
 		case <-own:
 			wait(ctx, settle)

@@ -41,8 +41,8 @@ func (w *watch) run(tell func(index int)) error {
 	for {
 		messages, err := w.conn.Receive()
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed):
-			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed), errors.Is(err, unix.EBADF):
+			return nil // stopped, or closed
 		case errors.Is(err, unix.ENOBUFS):
 			tell(0) // events were lost
 			continue

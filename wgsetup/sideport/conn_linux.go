@@ -234,6 +234,19 @@ func (s *Conn) Close() error {
 	return errors.Join(err, s.table.remove())
 }
 
+// Abandon closes the sockets as the kernel does when the process dies. An
+// owned table goes with them; a plain one stays.
+func (s *Conn) Abandon() error {
+	err := s.udp.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watch != nil {
+		err = errors.Join(err, s.watch.close())
+		s.watch = nil
+	}
+	return errors.Join(err, s.table.conn.CloseLasting())
+}
+
 func unmap(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }

@@ -21,6 +21,8 @@ type table struct {
 	conn  *nftables.Conn
 	raw   *netlink.Conn // conn's own socket: the kernel knows the owner by it
 	owned bool
+
+	noOwner bool // tests: be as a kernel before 5.12
 }
 
 const (
@@ -54,9 +56,15 @@ func (t *table) dial() error {
 // install makes the table anew, whatever is there.
 func (t *table) install() error {
 	nft := t.nft()
-	// Adding first makes the removal of what may not be there succeed.
-	t.conn.AddTable(nft)
-	t.conn.DelTable(nft)
+	tables, err := t.conn.ListTablesOfFamily(nft.Family)
+	if err != nil {
+		return fmt.Errorf("list nftables tables: %w", err)
+	}
+	for _, there := range tables {
+		if there.Name == nft.Name {
+			t.conn.DelTable(nft)
+		}
+	}
 	if err := t.flush("clear"); err != nil {
 		return err
 	}
@@ -178,6 +186,9 @@ func (t *table) drain() {
 // addOwned adds the empty table with the owner flag, which the library does
 // not write.
 func (t *table) addOwned() error {
+	if t.noOwner {
+		return unix.EINVAL
+	}
 	attributes, err := netlink.MarshalAttributes([]netlink.Attribute{
 		{Type: unix.NFTA_TABLE_NAME, Data: append([]byte(t.config.Table), 0)},
 		{Type: unix.NFTA_TABLE_FLAGS, Data: binary.BigEndian.AppendUint32(nil, tableOwner)},

@@ -104,8 +104,8 @@ func (w *watch) run(events chan<- struct{}) error {
 	for {
 		messages, err := w.conn.Receive()
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed):
-			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed), errors.Is(err, unix.EBADF):
+			return nil // stopped, or closed
 		case errors.Is(err, unix.ENOBUFS):
 			tell() // events were lost, perhaps ours
 			continue

@@ -1,0 +1,351 @@
+package wgsetup
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/credant/credant/wgsetup/internal/nstest"
+)
+
+// throughNAT makes a host behind a router that gives each mapping a random
+// port, and a public host. The first one's firewall lets only answers in.
+//
+//	a 10.0.0.2 -- 10.0.0.1 router 192.0.2.1 -- 192.0.2.2 b
+func throughNAT(t *testing.T) (a, b *nstest.NS) {
+	t.Helper()
+	a, b = nstest.New(t), nstest.New(t)
+	router := nstest.New(t)
+	nstest.Connect(t, a, "eth0", []string{"10.0.0.2/24", "fd00::2/64"}, router, "lan", []string{"10.0.0.1/24", "fd00::1/64"})
+	nstest.Connect(t, router, "wan", []string{"192.0.2.1/24", "2001:db8::1/64"}, b, "eth0", []string{"192.0.2.2/24", "2001:db8::2/64"})
+	a.Run("ip", "route", "add", "default", "via", "10.0.0.1")
+	a.Run("ip", "route", "add", "default", "via", "fd00::1")
+	router.Set("net/ipv4/ip_forward", "1")
+	router.Set("net/ipv6/conf/all/forwarding", "1")
+	router.Nft(`
+		table inet nat {
+			chain post { type nat hook postrouting priority srcnat; oifname "wan" masquerade fully-random; }
+			chain in { type filter hook input priority 0; iifname "wan" ct state new drop; }
+			chain forward { type filter hook forward priority 0; iifname "wan" ct state new drop; }
+		}
+	`)
+	a.Nft(`
+		table inet firewall {
+			chain in { type filter hook input priority 0; policy drop
+				iifname { "lo", "credant0" } accept
+				ct state established,related accept
+				icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+			}
+		}
+	`)
+	return a, b
+}
+
+type datagram struct {
+	from netip.AddrPort
+	data []byte
+}
+
+// listenSide reads a node's side port until the test ends.
+func (n *node) listenSide(t *testing.T) <-chan datagram {
+	t.Helper()
+	read := make(chan datagram, 64)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			b := make([]byte, 2048)
+			k, from, err := n.SidePort().ReadFromUDPAddrPort(b)
+			if err != nil {
+				return
+			}
+			read <- datagram{from, b[:k]}
+		}
+	}()
+	t.Cleanup(func() {
+		nstest.Must(t, n.SidePort().SetReadDeadline(time.Unix(1, 0)))
+		<-done
+	})
+	return read
+}
+
+func next(t *testing.T, read <-chan datagram) datagram {
+	t.Helper()
+	select {
+	case d := <-read:
+		return d
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing arrived at the side port")
+		return datagram{}
+	}
+}
+
+func nothing(t *testing.T, read <-chan datagram) {
+	t.Helper()
+	select {
+	case d := <-read:
+		t.Fatalf("%d bytes from %s arrived at the side port", len(d.data), d.from)
+	case <-time.After(300 * time.Millisecond):
+	}
+}
+
+// The promise that everything else is built on: WireGuard and the side port
+// have one NAT mapping, and each gets its own datagrams through it.
+func TestOneMapping(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend Backend) {
+		for name, public := range map[string]string{"IPv4": "192.0.2.2", "IPv6": "2001:db8::2"} {
+			t.Run(name, func(t *testing.T) {
+				nsA, nsB := throughNAT(t)
+				a := openNode(t, nsA, Config{Backend: backend}, "10.99.0.1/32", "fd99::1/128")
+				b := openNode(t, nsB, Config{Backend: backend}, "10.99.0.2/32", "fd99::2/128")
+				atA, atB := a.listenSide(t), b.listenSide(t)
+				toB := netip.AddrPortFrom(netip.MustParseAddr(public), b.Port())
+
+				// A's side port opens the mapping; garbage, STUN and ours go both ways.
+				hello := append([]byte{0xa1, 1}, make([]byte, 1148)...)
+				_, err := a.SidePort().WriteToUDPAddrPort(hello, toB)
+				nstest.Must(t, err)
+				got := next(t, atB)
+				mapped := got.from
+				if !bytes.Equal(got.data, hello) || mapped.Port() == a.Port() {
+					t.Fatalf("%d bytes from %s", len(got.data), mapped)
+				}
+				garbage := make([]byte, 300)
+				_, _ = rand.Read(garbage)
+				garbage[0] |= 0x80
+				stun := append([]byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42}, make([]byte, 12)...)
+				for _, data := range [][]byte{garbage, stun, hello, []byte("d1:y1:qe")} {
+					_, err := b.SidePort().WriteToUDPAddrPort(data, mapped)
+					nstest.Must(t, err)
+					if got := next(t, atA); !bytes.Equal(got.data, data) || got.from != toB {
+						t.Errorf("A read %d bytes from %s", len(got.data), got.from)
+					}
+				}
+
+				// WireGuard uses the same mapping, started from outside, too: the
+				// side port's datagram opened both firewalls for it.
+				b.apply(t, b.desired(Peer{PublicKey: a.key, AllowedIPs: a.overlay[:], Endpoint: mapped}))
+				a.apply(t, a.desired(Peer{PublicKey: b.key, AllowedIPs: b.overlay[:]}))
+				b.ping(t, a.overlay[0])
+				a.ping(t, b.overlay[1])
+				peers, err := b.Peers()
+				nstest.Must(t, err)
+				if got := peers[a.key].Endpoint; got != mapped {
+					t.Errorf("B's WireGuard sees A at %s, its side port at %s", got, mapped)
+				}
+				peers, err = a.Peers()
+				nstest.Must(t, err)
+				if got := peers[b.key].Endpoint; got != toB {
+					t.Errorf("A's WireGuard sees B at %s, not %s", got, toB)
+				}
+
+				// Nothing of WireGuard's reached the side ports, nor what is sent
+				// inside the tunnel to the same port.
+				inner := netip.AddrPortFrom(b.overlay[0].Addr(), b.Port())
+				if backend == Kernel {
+					_, err = a.SidePort().WriteToUDPAddrPort(hello, inner)
+					nstest.Must(t, err)
+				}
+				nothing(t, atA)
+				if backend == Kernel {
+					nothing(t, atB)
+				}
+
+				// And the side port still works beside a session.
+				_, err = a.SidePort().WriteToUDPAddrPort(hello, toB)
+				nstest.Must(t, err)
+				if got := next(t, atB); got.from != mapped {
+					t.Errorf("the mapping moved from %s to %s", mapped, got.from)
+				}
+			})
+		}
+	})
+}
+
+func TestSidePortSurvivesFlushRuleset(t *testing.T) {
+	needBackend(t, Kernel)
+	a, b := joined(t, Kernel)
+	atB := b.listenSide(t)
+	a.ping(t, b.overlay[0])
+	a.ns.Run("nft", "flush", "ruleset")
+	eventually(t, repairTime(), "side port works", func() bool {
+		_, err := a.SidePort().WriteToUDPAddrPort([]byte("d1:y1:qe"), netip.MustParseAddrPort("192.0.2.2:"+portText(b)))
+		nstest.Must(t, err)
+		return next(t, atB).from.Port() == a.Port()
+	})
+	a.ping(t, b.overlay[0])
+}
+
+func portText(n *node) string {
+	_, port, _ := strings.Cut(n.SidePort().LocalAddr().String(), "]:")
+	return port
+}
+
+// A crash leaves the device; the next Open adopts it, and no packet is lost on
+// the way.
+func TestAdoptsWithoutLoss(t *testing.T) {
+	needBackend(t, Kernel)
+	for _, crash := range []bool{false, true} {
+		name := map[bool]string{false: "detach", true: "crash"}[crash]
+		t.Run(name, func(t *testing.T) {
+			nsA, nsB := onOneLink(t)
+			b := openNode(t, nsB, Config{Backend: Kernel}, "10.99.0.2/32", "fd99::2/128")
+			key, err := wgtypes.GeneratePrivateKey()
+			nstest.Must(t, err)
+			config := Config{Network: "test", Backend: Kernel, PrivateKey: key, Log: testLog(t)}
+			var first *Device
+			nsA.Do(func() {
+				first, err = Open(t.Context(), config)
+				nstest.Must(t, err)
+			})
+			psk, err := wgtypes.GenerateKey()
+			nstest.Must(t, err)
+			a := &node{ns: nsA, key: key.PublicKey(), Device: first}
+			a.overlay = [2]netip.Prefix{netip.MustParsePrefix("10.99.0.1/32"), netip.MustParsePrefix("fd99::1/128")}
+			peerA, peerB := a.peer("192.0.2.1"), b.peer("192.0.2.2")
+			peerA.PresharedKey, peerB.PresharedKey = psk, psk
+			b.apply(t, b.desired(peerA))
+			a.apply(t, a.desired(peerB))
+			a.ping(t, b.overlay[0])
+			before, err := a.Peers()
+			nstest.Must(t, err)
+
+			// 200 packets a second, and everything happens to the first device
+			// and the second in between.
+			pinged := make(chan string, 1)
+			go func() {
+				out, _ := nsA.Try("ping", "-i", "0.005", "-c", "600", "-q", "10.99.0.2")
+				pinged <- out
+			}()
+			time.Sleep(500 * time.Millisecond)
+			if crash {
+				first.crash()
+			} else {
+				nstest.Must(t, first.Detach())
+			}
+			time.Sleep(300 * time.Millisecond)
+			a = openNode(t, nsA, config, "10.99.0.1/32", "fd99::1/128")
+			if !a.Adopted() || a.Port() != peerA.Endpoint.Port() {
+				t.Errorf("adopted: %t, port %d", a.Adopted(), a.Port())
+			}
+			if steps := a.apply(t, a.desired(peerB)); len(steps) != 0 {
+				t.Errorf("steps after adoption: %v", steps)
+			}
+			if out := <-pinged; !strings.Contains(out, " 0% packet loss") {
+				t.Errorf("ping during the restart:\n%s", out)
+			}
+			after, err := a.Peers()
+			nstest.Must(t, err)
+			if !before[b.key].LastHandshake.Equal(after[b.key].LastHandshake) {
+				t.Error("the session is another")
+			}
+
+			// Peers no longer wanted go with the next Apply.
+			if steps := a.apply(t, a.desired()); len(steps) != 1 {
+				t.Errorf("steps without the peer: %v", steps)
+			}
+		})
+	}
+}
+
+// crash ends the device as a killed process does: the kernel closes its
+// sockets, nobody takes anything away.
+func (d *Device) crash() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	close(d.done)
+	k := d.backend.(*kernelBackend)
+	_ = k.side.Abandon()
+	k.wg.Close()
+	d.watch.close()
+	d.host.close()
+}
+
+func TestChangesBackend(t *testing.T) {
+	needBackend(t, Kernel)
+	ns := nstest.New(t)
+	key, err := wgtypes.GeneratePrivateKey()
+	nstest.Must(t, err)
+	ns.Do(func() {
+		d, err := Open(t.Context(), Config{Network: "test", Backend: Kernel, PrivateKey: key})
+		nstest.Must(t, err)
+		nstest.Must(t, d.Detach())
+		d, err = Open(t.Context(), Config{Network: "test", Backend: Embedded, PrivateKey: key})
+		nstest.Must(t, err)
+		if d.Name() != "credant0" || d.Backend() != Embedded {
+			t.Errorf("%s is %s", d.Name(), d.Backend())
+		}
+		if _, err := Open(t.Context(), Config{Network: "test", Backend: Kernel, PrivateKey: key}); err == nil {
+			t.Error("a running process's device was taken over")
+		}
+		nstest.Must(t, d.Remove())
+	})
+}
+
+func TestClean(t *testing.T) {
+	needBackend(t, Kernel)
+	ns := nstest.New(t)
+	key, err := wgtypes.GeneratePrivateKey()
+	nstest.Must(t, err)
+	ns.Do(func() {
+		left, err := Open(context.Background(), Config{Network: "test", Backend: Kernel, PrivateKey: key})
+		nstest.Must(t, err)
+		left.crash()
+		other, err := Open(context.Background(), Config{Network: "test2", Backend: Kernel, PrivateKey: key})
+		nstest.Must(t, err)
+		ns.Nft("table inet credant_test_credant0_sideport { chain out { type filter hook output priority -310; }; }")
+		nstest.Must(t, Clean("test"))
+		nstest.Must(t, Clean("test"))
+		links, tables := ns.Run("ip", "link"), ns.Run("nft", "list", "tables")
+		if strings.Contains(links, left.Name()) || strings.Contains(tables, "credant_test_") {
+			t.Errorf("left behind:\n%s%s", links, tables)
+		}
+		if !strings.Contains(links, other.Name()) || !strings.Contains(tables, "credant_test2_") {
+			t.Errorf("the other network went, too:\n%s%s", links, tables)
+		}
+		nstest.Must(t, other.Remove())
+	})
+}
+
+// A full tunnel sends the host's unmarked packets into the tunnel.
+func TestFirewallMark(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend Backend) {
+		nsA, nsB := onOneLink(t)
+		a := openNode(t, nsA, Config{Backend: backend, FirewallMark: 0x51820}, "10.99.0.1/32", "fd99::1/128")
+		b := openNode(t, nsB, Config{Backend: backend}, "10.99.0.2/32", "fd99::2/128")
+		atB := b.listenSide(t)
+		a.apply(t, a.desired(b.peer("192.0.2.2")))
+		b.apply(t, b.desired(a.peer("192.0.2.1")))
+		for _, family := range []string{"-4", "-6"} {
+			nsA.Run("ip", family, "route", "add", "blackhole", "default", "table", "51820")
+			nsA.Run("ip", family, "rule", "add", "not", "fwmark", "0x51820", "table", "51820", "pref", "1")
+		}
+		nsA.Run("ip", "rule", "add", "to", "10.99.0.0/16", "table", "main", "pref", "0")
+		for _, to := range []string{"192.0.2.2", "2001:db8::2"} {
+			_, err := a.SidePort().WriteToUDPAddrPort([]byte("d1:y1:qe"), netip.AddrPortFrom(netip.MustParseAddr(to), b.Port()))
+			nstest.Must(t, err)
+			if got := next(t, atB); got.from.Port() != a.Port() {
+				t.Errorf("from %s", got.from)
+			}
+		}
+		a.ping(t, b.overlay[0])
+	})
+}
+
+func TestKernelSaysWhatIsMissing(t *testing.T) {
+	if err := Check(Kernel); err != nil && !strings.Contains(err.Error(), "modprobe wireguard") {
+		t.Error(err)
+	}
+	if os.Getenv("CREDANT_TEST_KERNEL") != "" && errors.Is(Check(Auto), os.ErrNotExist) {
+		t.Error("the kernel's WireGuard was not found")
+	}
+}
