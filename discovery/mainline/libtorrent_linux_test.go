@@ -1,0 +1,264 @@
+package mainline
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+
+	"github.com/credant/credant/discovery"
+)
+
+// These tests meet real foreign nodes: 16 libtorrent sessions in a network
+// namespace of their own.
+
+const (
+	python  = "/usr/bin/python3"
+	dhtPort = 6881
+)
+
+// A foreignDHT is a namespace with libtorrent nodes in it.
+type foreignDHT struct {
+	t         *testing.T
+	ns        netns.NsHandle
+	bootstrap netip.AddrPort
+	hosts     byte
+}
+
+func startDHT(t *testing.T, nodes int) *foreignDHT {
+	t.Helper()
+	if err := exec.Command(python, "-c", "import libtorrent").Run(); err != nil {
+		skip(t, "libtorrent for "+python+" (Debian: python3-libtorrent)")
+	}
+	d := &foreignDHT{t: t, ns: newNamespace(t)}
+	args := []string{"testdata/dht.py", fmt.Sprint(dhtPort)}
+	for i := range nodes {
+		a := netip.AddrFrom4([4]byte{203, 0, 113, byte(i + 1)})
+		if i == 0 {
+			d.bootstrap = netip.AddrPortFrom(a, dhtPort)
+		}
+		args = append(args, a.String())
+	}
+	cmd := exec.Command(python, args...)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.inside(func() error { return cmd.Start() })
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	lines := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(stdout).ReadString('\n')
+		lines <- line
+	}()
+	select {
+	case line := <-lines:
+		if strings.TrimSpace(line) != "ready" {
+			t.Fatalf("start libtorrent nodes: got %q", line)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("start libtorrent nodes: they do not find each other")
+	}
+	return d
+}
+
+// newNamespace makes a network namespace with 203.0.113.0/24 on one interface. It
+// is not a loopback interface, since libtorrent runs no DHT there.
+func newNamespace(t *testing.T) netns.NsHandle {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer home.Close()
+	ns, err := netns.New()
+	if err != nil {
+		skip(t, "a network namespace (root, CAP_SYS_ADMIN): "+err.Error())
+	}
+	defer func() {
+		if err := netns.Set(home); err != nil {
+			panic(err) // this thread would go on in the wrong namespace
+		}
+	}()
+	t.Cleanup(func() { _ = ns.Close() })
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "dht"}, PeerName: "dht-end"}
+	if err := netlink.LinkAdd(veth); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"lo", "dht", "dht-end"} {
+		link, err := netlink.LinkByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "dht" {
+			for i := range 32 {
+				addr := &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(203, 0, 113, byte(i+1)), Mask: net.CIDRMask(24, 32)}}
+				if err := netlink.AddrAdd(link, addr); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := netlink.LinkSetUp(link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return ns
+}
+
+// inside runs f in the namespace. Sockets that it opens stay there.
+func (d *foreignDHT) inside(f func() error) {
+	d.t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer home.Close()
+	if err := netns.Set(d.ns); err != nil {
+		d.t.Fatal(err)
+	}
+	defer func() {
+		if err := netns.Set(home); err != nil {
+			panic(err)
+		}
+	}()
+	if err := f(); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// A member is one running Source.
+type member struct {
+	*Source
+	addr  netip.AddrPort
+	found chan netip.AddrPort
+	start time.Time
+	stop  func()
+}
+
+func (d *foreignDHT) member(hash [20]byte, known ...netip.AddrPort) *member {
+	d.t.Helper()
+	var conn net.PacketConn
+	d.hosts++
+	d.inside(func() (err error) {
+		conn, err = net.ListenPacket("udp4", fmt.Sprintf("203.0.113.%d:0", 16+d.hosts))
+		return err
+	})
+	addr, _ := addrPortOf(conn.LocalAddr())
+	m := &member{addr: addr, found: make(chan netip.AddrPort, 1000), start: time.Now()}
+	bootstrap := []string{}
+	if len(known) == 0 {
+		bootstrap = append(bootstrap, d.bootstrap.String())
+	}
+	m.Source = New(Config{
+		IPv4:       conn,
+		Bootstrap:  bootstrap,
+		KnownNodes: known,
+		InfoHashes: func(time.Time) [][20]byte { return [][20]byte{hash} },
+		Found:      func(a netip.AddrPort) { m.found <- a },
+		Log:        slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(d.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	m.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			d.t.Errorf("Run: %v", err)
+		}
+		done <- nil
+	}
+	d.t.Cleanup(m.stop)
+	return m
+}
+
+// finds waits until m found addr and returns how long after its start.
+func (m *member) finds(t *testing.T, addr netip.AddrPort) time.Duration {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		select {
+		case a := <-m.found:
+			if a == addr {
+				return time.Since(m.start)
+			}
+		case <-deadline:
+			t.Fatalf("%v was not found: %+v", addr, m.Status())
+		}
+	}
+}
+
+func (m *member) waitAnnounced(t *testing.T) {
+	t.Helper()
+	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		if st := m.Status(); st.State == discovery.StateWorking && st.Detail != "announcing" {
+			t.Logf("announced %v after the start: %+v", time.Since(m.start).Round(time.Millisecond), st)
+			return
+		}
+		if time.Since(start) > 10*time.Second {
+			t.Fatalf("not announced: %+v", m.Status())
+		}
+	}
+}
+
+// The promise: with the DHT alone, the second member knows where the first one is
+// well under a second after its start.
+func TestMembersMeetOverForeignNodes(t *testing.T) {
+	d := startDHT(t, 16)
+	var hash [20]byte
+	_, _ = rand.Read(hash[:])
+
+	first := d.member(hash)
+	first.waitAnnounced(t)
+	second := d.member(hash)
+	took := second.finds(t, first.addr)
+	t.Logf("the second member found the first %v after its start", took.Round(time.Millisecond))
+	if took > 800*time.Millisecond {
+		t.Errorf("found after %v, want well under a second", took)
+	}
+	second.waitAnnounced(t)
+	t.Logf("the first found the second %v after that one's start",
+		(first.finds(t, second.addr) - second.start.Sub(first.start)).Round(time.Millisecond))
+
+	// A warm start needs no bootstrap node.
+	known := second.Nodes()
+	if len(known) < closestK {
+		t.Fatalf("Nodes() = %v, want at least %d", known, closestK)
+	}
+	second.stop()
+	warm := d.member(hash, known...)
+	took = warm.finds(t, first.addr)
+	t.Logf("a warm start found the first after %v", took.Round(time.Millisecond))
+	if took > 500*time.Millisecond {
+		t.Errorf("warm start: found after %v, want one round trip", took)
+	}
+	for reason, n := range first.Drops() {
+		if reason != dropReadOnly { // libtorrent pings newcomers
+			t.Errorf("the guard dropped %d datagrams of libtorrent's: %s", n, reason)
+		}
+	}
+}

@@ -1,0 +1,430 @@
+package mainline
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+const (
+	// closestK is BEP 5's K: how many nodes keep what is announced.
+	closestK = 8
+	// alpha is how many queries of a search are in flight. All of the closest at
+	// once: a search is rare, and the first contact is what people wait for.
+	alpha = 8
+	// seedAlpha is alpha while nobody has answered yet: most remembered nodes may
+	// be gone.
+	seedAlpha = 16
+	// lateAfter is when a search stops waiting for an answer. Twice the round trip
+	// of most of the Internet; the query itself lives on until queryTimeout.
+	lateAfter    = 400 * time.Millisecond
+	queryTimeout = 2 * time.Second
+
+	maxContacts  = 128
+	maxLearned   = 16  // nodes taken from one answer, twice BEP 5's K
+	maxValues    = 100 // addresses taken from one answer, as many as libtorrent gives
+	maxSeen      = 256 // addresses yielded in one round of polls
+	searchBudget = 96  // queries of one search; the answers of liars could go on for ever
+	retryBudget  = 24  // of a search after several that nobody answered
+
+	announceEvery = 15 * time.Minute // others forget after 30
+	// A token lives at least 5 minutes (BEP 5), but used while fresh it also tells
+	// that the node still sees us at the address that it gave the token to.
+	tokenFresh = time.Minute
+
+	fastFor     = 2 * time.Minute // after a start, a network change or a lost peer
+	fastEvery   = time.Second
+	settleAfter = time.Minute // the polls' pace once doubled to this is the settled one
+	searchEvery = time.Hour
+
+	minSearchPause     = time.Second     // between searches while nobody answers
+	maxSearchPause     = time.Minute     // likewise, at last
+	sparseSearchPause  = 5 * time.Minute // while fewer than enough answer
+	enoughLive         = 3
+	maxMisses          = 3 // queries in a row that nobody answered
+	minAnnounceGap     = 5 * time.Second
+	maxAnnounceBackoff = 5 * time.Minute
+)
+
+// A query asks one node who announced hash or, with a token, announces this host.
+type query struct {
+	hash  infoHash
+	to    netip.AddrPort
+	token string
+}
+
+// An answer is what one node replied to a get_peers.
+type answer struct {
+	id     nodeID
+	token  string // empty: it gave none
+	nodes  []node
+	values []netip.AddrPort
+}
+
+// A lookup keeps this host announced under one infohash in one address family and
+// asks who else is. It is a state machine: the driver passes in the time and what
+// came of each query, sends what Advance returns, and begins a search with Search
+// whenever SearchDue says so.
+type lookup struct {
+	hash     infoHash
+	contacts contacts
+
+	searched    time.Time     // begin of the last search
+	searchPause time.Duration // until the next while too few answer
+	budget      int           // queries to nodes not asked yet
+
+	fastUntil time.Time
+	pace      time.Duration // between polls, before they are settled
+	pollAt    time.Time
+	slot      time.Duration // between polls of one node each, once settled
+	turn      int           // whose turn it is then
+	misses    int           // queries in a row without an answer
+
+	seen map[netip.AddrPort]struct{} // yielded since the last round of polls
+}
+
+// newLookup starts a lookup that polls one node each slot once settled.
+func newLookup(now time.Time, hash infoHash, slot time.Duration) *lookup {
+	l := &lookup{hash: hash, slot: slot, searchPause: minSearchPause}
+	l.Kick(now)
+	l.pollAt = now.Add(fastEvery) // the search asks first
+	return l
+}
+
+// Kick polls fast again and announces anew: the network changed, or a peer is lost
+// and may have an address that it found out about as late as we did.
+func (l *lookup) Kick(now time.Time) {
+	l.fastUntil = now.Add(fastFor)
+	l.pace = fastEvery
+	l.pollAt = now
+	l.searchPause = minSearchPause
+	if l.starving() {
+		l.searched = time.Time{}
+	}
+	for _, c := range l.contacts {
+		c.refusals, c.retryAfter = 0, time.Time{}
+		if now.Sub(c.announced) < minAnnounceGap {
+			c.retryAfter = c.announced.Add(minAnnounceGap)
+		}
+		c.announced = time.Time{}
+		c.token = "" // good for the old address only
+	}
+}
+
+// SearchDue reports whether the driver is to call Search.
+func (l *lookup) SearchDue(now time.Time) bool { return !now.Before(l.searchAt()) }
+
+func (l *lookup) searchAt() time.Time {
+	if l.searched.IsZero() {
+		return time.Time{}
+	}
+	if l.starving() {
+		return l.searched.Add(l.searchPause)
+	}
+	return l.searched.Add(searchEvery)
+}
+
+// starving reports whether too few nodes answer.
+func (l *lookup) starving() bool { return l.Live() < enoughLive || l.misses >= maxMisses }
+
+// Live counts, of the closest nodes that ever answered, those that still do.
+func (l *lookup) Live() int {
+	heard, live := 0, 0
+	for _, c := range l.contacts {
+		if c.answered.IsZero() {
+			continue
+		}
+		if c.live() {
+			live++
+		}
+		if heard++; heard == closestK {
+			break
+		}
+	}
+	return live
+}
+
+// Silent reports whether nobody answers at all.
+func (l *lookup) Silent() bool { return l.Live() == 0 || l.misses >= maxMisses }
+
+// Announced reports whether a node holds our announcement.
+func (l *lookup) Announced() bool {
+	return slices.ContainsFunc(l.contacts, func(c *contact) bool { return !c.announced.IsZero() })
+}
+
+// Search begins a search from the seeds and from what is known already.
+func (l *lookup) Search(now time.Time, seeds []node) {
+	if l.searched.IsZero() {
+		l.searchPause = minSearchPause
+	} else if l.starving() {
+		longest := maxSearchPause
+		if !l.Silent() {
+			longest = sparseSearchPause
+		}
+		l.searchPause = min(2*l.searchPause, longest)
+	}
+	l.searched = now
+	l.budget = searchBudget
+	if l.searchPause > 4*minSearchPause {
+		l.budget = retryBudget
+	}
+	// Who failed is forgotten, unless all did: then it was the network.
+	silent := l.Silent()
+	l.contacts = slices.DeleteFunc(l.contacts, func(c *contact) bool {
+		switch {
+		case !c.sent.IsZero() || c.announcing:
+			return false
+		case c.id == nodeID{}:
+			return true // the driver hands in seeds anew, others in time
+		}
+		return !silent && !c.usable(now)
+	})
+	for _, c := range l.contacts {
+		c.asked = false
+		if silent {
+			c.failures = 0
+		}
+	}
+	l.Seed(now, seeds)
+}
+
+// Seed adds nodes to begin from, as when a name has been resolved.
+func (l *lookup) Seed(now time.Time, seeds []node) {
+	for _, s := range seeds {
+		l.learn(now, s)
+	}
+	l.contacts.sort(l.hash)
+}
+
+func (l *lookup) learn(now time.Time, n node) {
+	if n.id == nodeID(l.hash) {
+		return // only somebody who wants to be the closest has that id
+	}
+	if c := l.contacts.byAddr(n.addr); c != nil {
+		if c.id == (nodeID{}) {
+			c.id = n.id
+		}
+		return
+	}
+	if len(l.contacts) >= maxContacts {
+		i := l.contacts.worst(now)
+		l.contacts = slices.Delete(l.contacts, i, i+1)
+	}
+	l.contacts = append(l.contacts, &contact{node: n})
+}
+
+// Answer takes in what came of a get_peers and returns the addresses that nobody
+// yielded since the last round of polls.
+func (l *lookup) Answer(now time.Time, q query, a answer) (found []netip.AddrPort) {
+	l.misses = 0
+	if c := l.contacts.byAddr(q.to); c != nil {
+		c.id, c.sent, c.answered, c.failures = a.id, time.Time{}, now, 0
+		c.token, c.tokenAt = a.token, now
+	}
+	if !l.starving() {
+		l.searchPause = minSearchPause
+	}
+	for _, n := range a.nodes[:min(len(a.nodes), maxLearned)] {
+		if n.id != (nodeID{}) && learnable(q.to, n.addr) {
+			l.learn(now, n)
+		}
+	}
+	l.contacts.sort(l.hash)
+	for _, v := range a.values[:min(len(a.values), maxValues)] {
+		if _, seen := l.seen[v]; seen || len(l.seen) >= maxSeen {
+			continue
+		}
+		if l.seen == nil {
+			l.seen = make(map[netip.AddrPort]struct{})
+		}
+		l.seen[v] = struct{}{}
+		found = append(found, v)
+	}
+	return found
+}
+
+// Accept takes in that a node accepted an announce.
+func (l *lookup) Accept(now time.Time, q query) {
+	l.misses = 0
+	if c := l.contacts.byAddr(q.to); c != nil {
+		c.announcing, c.announced, c.refusals = false, now, 0
+	}
+}
+
+// Fail takes in that a query got no answer, or an error for one.
+func (l *lookup) Fail(now time.Time, q query) {
+	c := l.contacts.byAddr(q.to)
+	if c == nil {
+		return
+	}
+	if q.token != "" {
+		c.announcing = false
+		c.retryAfter = now.Add(min(time.Second<<min(c.refusals, 10), maxAnnounceBackoff))
+		c.refusals++
+		return
+	}
+	c.sent = time.Time{}
+	c.failures++
+	l.misses++
+	if l.settled(now) && l.misses < maxMisses {
+		l.pollAt = now // whoever is next in turn tells whether it is the node or the network
+	}
+}
+
+// closest returns up to closestK nodes of known id that answered, answer or may
+// still be asked. Who is late does not hold a place, so dead nodes hold up nobody.
+func (l *lookup) closest(now time.Time) contacts {
+	var near contacts
+	for _, c := range l.contacts {
+		if c.id == (nodeID{}) || !c.usable(now) {
+			continue
+		}
+		if c.answered.IsZero() && c.sent.IsZero() && l.budget <= 0 {
+			continue
+		}
+		if near = append(near, c); len(near) == closestK {
+			break
+		}
+	}
+	return near
+}
+
+func (l *lookup) settled(now time.Time) bool {
+	return !now.Before(l.fastUntil) && l.pace >= settleAfter
+}
+
+// Advance returns the queries that are due.
+func (l *lookup) Advance(now time.Time) []query {
+	qs := l.search(now, nil)
+	if !now.Before(l.pollAt) {
+		qs = l.poll(now, qs)
+	}
+	return l.announce(now, qs)
+}
+
+func (l *lookup) ask(now time.Time, c *contact, qs []query) []query {
+	c.asked, c.sent = true, now
+	return append(qs, query{hash: l.hash, to: c.addr})
+}
+
+// search asks who is among the closest and was not asked since the search began;
+// while nobody has answered, also those whose place is not known.
+func (l *lookup) search(now time.Time, qs []query) []query {
+	inFlight, answered := 0, false
+	for _, c := range l.contacts {
+		if !c.sent.IsZero() && !c.late(now) {
+			inFlight++
+		}
+		answered = answered || !c.answered.Before(l.searched) && !c.answered.IsZero()
+	}
+	ask := func(c *contact, limit int) {
+		if !c.asked && c.sent.IsZero() && c.usable(now) && inFlight < limit && l.budget > 0 {
+			inFlight++
+			l.budget--
+			qs = l.ask(now, c, qs)
+		}
+	}
+	limit := alpha
+	if !answered {
+		limit = seedAlpha
+		for _, c := range l.contacts {
+			if c.id == (nodeID{}) {
+				ask(c, limit)
+			}
+		}
+	}
+	for _, c := range l.closest(now) {
+		ask(c, limit)
+	}
+	return qs
+}
+
+// poll asks the closest nodes that answer: all of them or, once settled, one.
+func (l *lookup) poll(now time.Time, qs []query) []query {
+	clear(l.seen)
+	var near contacts
+	for _, c := range l.contacts {
+		if !c.answered.IsZero() && c.usable(now) && len(near) < closestK {
+			near = append(near, c)
+		}
+	}
+	idle := func(c *contact) bool { return c.sent.IsZero() && !c.announcing }
+	if l.settled(now) {
+		l.pollAt = now.Add(l.slot)
+		l.budget = 1
+		for range near {
+			l.turn++
+			if c := near[l.turn%len(near)]; idle(c) {
+				return l.ask(now, c, qs)
+			}
+		}
+		return qs
+	}
+	if !now.Before(l.fastUntil) {
+		l.pace *= 2
+	}
+	l.pollAt = now.Add(l.pace)
+	l.budget = max(l.budget, alpha)
+	for _, c := range near {
+		if idle(c) {
+			qs = l.ask(now, c, qs)
+		}
+	}
+	return qs
+}
+
+// announce announces to whoever is among the closest and has just given a token:
+// also in the middle of a search, since the nodes that turn out to be closer get
+// theirs when they answer.
+func (l *lookup) announce(now time.Time, qs []query) []query {
+	for _, c := range l.closest(now) {
+		if !l.announceDue(now, c) || now.Before(c.retryAfter) {
+			continue
+		}
+		if l.settled(now) && !c.announced.IsZero() {
+			// It takes the place of a poll, so that the idle pace holds.
+			l.pollAt = l.pollAt.Add(l.slot)
+		}
+		c.announcing = true
+		qs = append(qs, query{hash: l.hash, to: c.addr, token: c.token})
+	}
+	return qs
+}
+
+// announceDue reports whether c may be announced to once retryAfter has passed.
+func (l *lookup) announceDue(now time.Time, c *contact) bool {
+	return !c.announcing && c.token != "" && c.live() && now.Sub(c.tokenAt) < l.tokenFresh(now) &&
+		(c.announced.IsZero() || now.Sub(c.announced) >= announceEvery)
+}
+
+// tokenFresh is shorter once settled, so that a node is announced to right after its
+// turn and the turns spread the announces.
+func (l *lookup) tokenFresh(now time.Time) time.Duration {
+	if l.settled(now) {
+		return min(tokenFresh, l.slot/2)
+	}
+	return tokenFresh
+}
+
+// Next returns when Advance or Search may have something to do, without events
+// before that.
+func (l *lookup) Next(now time.Time) time.Time {
+	next := l.pollAt
+	earlier := func(t time.Time) {
+		if t.Before(next) {
+			next = t
+		}
+	}
+	earlier(l.searchAt())
+	for _, c := range l.contacts {
+		if !c.sent.IsZero() && !c.late(now) {
+			earlier(c.sent.Add(lateAfter))
+		}
+	}
+	for _, c := range l.closest(now) {
+		if l.announceDue(now, c) {
+			earlier(c.retryAfter)
+		}
+	}
+	return next
+}

@@ -1,0 +1,210 @@
+package mainline
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/credant/credant/discovery"
+)
+
+// DefaultBootstrap is where a node that remembers none begins: public nodes that
+// their operators offer for this.
+var DefaultBootstrap = []string{
+	"router.bittorrent.com:6881",
+	"router.utorrent.com:6881",
+	"dht.transmissionbt.com:6881",
+	"dht.libtorrent.org:25401",
+	"dht.aelitis.com:6881",
+	"router.silotis.us:6881", // IPv6
+	"dht.anacrolix.link:42069",
+	"router.bittorrent.cloud:42069",
+}
+
+// MaxNodes is how many nodes Nodes returns at most.
+const MaxNodes = 64
+
+// Config is what a Source works with.
+type Config struct {
+	// IPv4 and IPv6 are one socket each, or nil where the host lacks the family.
+	// They carry the datagrams that begin with 'd', and their LocalAddr has the port
+	// that others see. Run closes them.
+	IPv4, IPv6 net.PacketConn
+	// Bootstrap are HOST:PORT of DHT nodes; nil means DefaultBootstrap, an empty
+	// slice none.
+	Bootstrap []string
+	// KnownNodes is what Nodes returned in an earlier life.
+	KnownNodes []netip.AddrPort
+	// InfoHashes gives the hashes to be found under: one, or two around midnight.
+	InfoHashes func(now time.Time) [][20]byte
+	// Found is called at once with each address that somebody announced, and again
+	// in later polls, by Run's goroutines. It must not block.
+	Found func(netip.AddrPort)
+	// LookupIP resolves a host; nil means net.DefaultResolver.
+	LookupIP func(ctx context.Context, host string) ([]netip.Addr, error)
+	Log      *slog.Logger // nil means slog.Default()
+}
+
+// A Source is the DHT as a source of addresses.
+type Source struct {
+	config   Config
+	families []*family
+	resolver *resolver
+}
+
+// New makes a Source. Nothing happens before Run.
+func New(c Config) *Source {
+	if c.Bootstrap == nil {
+		c.Bootstrap = DefaultBootstrap
+	}
+	if c.LookupIP == nil {
+		c.LookupIP = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	s := &Source{config: c}
+	s.resolver = newResolver(c.Bootstrap, c.LookupIP, c.Log)
+	if c.IPv4 != nil {
+		s.families = append(s.families, newFamily(c.IPv4, true, s))
+	}
+	if c.IPv6 != nil {
+		s.families = append(s.families, newFamily(c.IPv6, false, s))
+	}
+	if len(s.families) == 2 {
+		s.families[0].sibling, s.families[1].sibling = s.families[1], s.families[0]
+	}
+	s.resolver.changed = func() {
+		for _, f := range s.families {
+			notify(f.refresh)
+		}
+	}
+	return s
+}
+
+// Run announces and asks until ctx is done, and returns nil then. An error means
+// that no server could be started.
+func (s *Source) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.resolver.run(ctx) })
+	for _, f := range s.families {
+		g.Go(func() error { return f.run(ctx) })
+	}
+	err := g.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// Kick polls fast again for a while, and announces anew.
+func (s *Source) Kick() {
+	for _, f := range s.families {
+		notify(f.kicked)
+	}
+}
+
+// notify leaves a note in a channel that holds one. It never blocks.
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Nodes returns nodes worth remembering, the best first: those closest to today's
+// hash, then those that answered last.
+func (s *Source) Nodes() []netip.AddrPort {
+	var lists [][]netip.AddrPort
+	for _, f := range s.families {
+		lists = append(lists, f.last.get().nodes)
+	}
+	return interleave(MaxNodes, lists...)
+}
+
+// Drops returns how many datagrams the guard dropped, by reason.
+func (s *Source) Drops() map[string]uint64 {
+	sum := make(map[string]uint64)
+	for _, f := range s.families {
+		f.guard.drops.addTo(sum)
+	}
+	return sum
+}
+
+// Status tells how it goes. Where both families run, the one that fares better
+// speaks.
+func (s *Source) Status() discovery.SourceStatus {
+	now := time.Now()
+	st := discovery.SourceStatus{State: discovery.StateWaiting, Detail: "no socket"}
+	for i, f := range s.families {
+		snap := f.last.get()
+		own := snap.status(now)
+		if i == 0 || rank(own.State) > rank(st.State) {
+			own.Found, own.Nodes, own.LastFound, st = st.Found, st.Nodes, st.LastFound, own
+		}
+		st.Found += snap.found
+		st.Nodes += snap.live
+		if snap.foundAt.After(st.LastFound) {
+			st.LastFound = snap.foundAt
+		}
+	}
+	return st
+}
+
+func rank(s discovery.State) int {
+	switch s {
+	case discovery.StateWorking:
+		return 3
+	case discovery.StateStarting:
+		return 2
+	case discovery.StateFailing:
+		return 1
+	}
+	return 0
+}
+
+// interleave takes from each list in turn, at most limit in all, each address once.
+func interleave(limit int, lists ...[]netip.AddrPort) []netip.AddrPort {
+	var out []netip.AddrPort
+	seen := make(map[netip.AddrPort]struct{})
+	for i, more := 0, true; more; i++ {
+		more = false
+		for _, list := range lists {
+			if i >= len(list) {
+				continue
+			}
+			more = true
+			if _, dup := seen[list[i]]; !dup && len(out) < limit {
+				seen[list[i]] = struct{}{}
+				out = append(out, list[i])
+			}
+		}
+	}
+	return out
+}
+
+// shared is a value that one goroutine sets and others read.
+type shared[T any] struct {
+	mu sync.Mutex
+	v  T
+}
+
+func (s *shared[T]) set(v T) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.v = v
+}
+
+func (s *shared[T]) get() T {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.v
+}

@@ -1,0 +1,122 @@
+package mainline
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/credant/credant/discovery"
+)
+
+// A snapshot is what others may know of a family.
+type snapshot struct {
+	state   discovery.State
+	detail  string
+	problem string    // while failing
+	retryAt time.Time // then
+
+	live    int
+	found   int
+	foundAt time.Time
+	nodes   []netip.AddrPort
+}
+
+func (s snapshot) status(now time.Time) discovery.SourceStatus {
+	st := discovery.SourceStatus{State: s.state, Detail: s.detail}
+	if s.state == discovery.StateFailing {
+		wait := max(s.retryAt.Sub(now), 0)
+		st.LastError = fmt.Sprintf("%s; trying again in %d s", s.problem, (wait+time.Second-1)/time.Second)
+	}
+	return st
+}
+
+// publish takes a new snapshot, and logs when the DHT goes away or comes back.
+func (f *family) publish(now time.Time) {
+	s := snapshot{found: len(f.found), foundAt: f.foundAt, state: discovery.StateStarting, detail: "starting"}
+	if len(f.lookups) > 0 {
+		f.describe(now, &s)
+	}
+	lists := make([][]netip.AddrPort, len(f.lookups))
+	for i, l := range f.lookups {
+		lists[i] = l.closestLive()
+	}
+	best := interleave(MaxNodes, lists...)
+	recent := append(f.table.recent(), f.known...)
+	s.nodes = interleave(MaxNodes, append(best, recent...))
+	f.last.set(s)
+
+	log := f.source.config.Log.With("family", f.name())
+	switch silent := s.state == discovery.StateFailing; {
+	case silent && !f.silent:
+		log.Warn("no dht node answers", "err", s.problem)
+		f.silent = true
+	case f.silent && s.state == discovery.StateWorking:
+		log.Info("dht nodes answer")
+		f.silent = false
+	}
+}
+
+// describe says what the lookups are doing. With two, around midnight, the better
+// one speaks.
+func (f *family) describe(now time.Time, s *snapshot) {
+	best := f.lookups[0]
+	for _, l := range f.lookups[1:] {
+		if best.Silent() && !l.Silent() {
+			best = l
+		}
+	}
+	s.live = best.Live()
+	busy, err := f.source.resolver.state()
+	switch {
+	case !best.Silent() && !best.Announced():
+		s.state, s.detail = discovery.StateWorking, "announcing"
+	case !best.Silent():
+		s.state, s.detail = discovery.StateWorking, best.describe(now)
+	case best.misses > 0:
+		s.state, s.detail = discovery.StateFailing, "no nodes answer"
+		s.problem = "no DHT node answers: " + f.whyNot()
+	case len(best.contacts) > 0:
+		s.detail = "asking bootstrap nodes"
+	case busy:
+		s.detail = "resolving bootstrap nodes"
+	case err != nil:
+		s.state, s.detail = discovery.StateFailing, "no nodes known"
+		s.problem = fmt.Sprintf("no DHT node is known: %v: is there DNS? --dht-bootstrap takes addresses", err)
+	default:
+		s.state, s.detail = discovery.StateWaiting, "no nodes known"
+	}
+	s.retryAt = best.searchAt()
+}
+
+func (f *family) whyNot() string {
+	if err := f.guard.writeErr.get(); errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EHOSTUNREACH) {
+		return "no route to the internet over " + f.name()
+	} else if errors.Is(err, syscall.EPERM) {
+		return "the host's firewall refuses UDP"
+	}
+	return "UDP blocked or no internet"
+}
+
+// describe says at which pace it polls.
+func (l *lookup) describe(now time.Time) string {
+	n := l.Live()
+	switch {
+	case l.settled(now):
+		return fmt.Sprintf("settled: asking one of %d nodes each %v", n, l.slot)
+	case l.pace == time.Second:
+		return fmt.Sprintf("polling %d nodes each second", n)
+	}
+	return fmt.Sprintf("polling %d nodes each %v", n, l.pace)
+}
+
+func (l *lookup) closestLive() []netip.AddrPort {
+	var near []netip.AddrPort
+	for _, c := range l.contacts {
+		if c.live() && len(near) < closestK {
+			near = append(near, c.addr)
+		}
+	}
+	return near
+}
