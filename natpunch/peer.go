@@ -31,6 +31,9 @@ const (
 	lastBackoff  = time.Hour
 	// verifyEvery bounds the rounds that a peer's seeking pings start.
 	verifyEvery = 2 * time.Second
+	// answerEvery does so where we have given up too. It is longer than a round:
+	// two lists that fail must not wake each other for ever.
+	answerEvery = 10 * time.Second
 	// grace is how long the controlled agent waits for a nomination after its
 	// own checks are done.
 	grace = 2 * time.Second
@@ -60,6 +63,7 @@ type checkList struct {
 type round struct {
 	started  time.Time
 	failures int       // rounds that failed in a row
+	learned  int       // peer-reflexive candidates since it started
 	retry    time.Time // the next round; zero: none
 	window   time.Time // when the best so far is nominated; zero: not open
 	grace    time.Time // when a missing nomination is a failure
@@ -107,6 +111,7 @@ func (l *checkList) renew(now time.Time, pair keys.Pair) {
 // setCandidates takes what the peer announces. A settled list checks what is new
 // and better than what it has, any other checks everything when something is new.
 func (l *checkList) setCandidates(now time.Time, announced []wire.Candidate) {
+	l.round.learned = 0
 	l.announced = slices.Clone(announced[:min(len(announced), 2*maxCandidates)])
 	fresh := l.reconcile()
 	if l.trust == settled {
@@ -169,6 +174,13 @@ func (l *checkList) find(remote netip.AddrPort) *candidatePair {
 	return nil
 }
 
+// mayLearn counts what a peer may make us learn a round. Where both NATs map per
+// destination, each check comes from a new address, and would call for another.
+func (l *checkList) mayLearn() bool {
+	l.round.learned++
+	return l.round.learned <= 2*maxReflexive
+}
+
 // learn returns the pair of an address that the peer was heard from: a known one,
 // or a new peer-reflexive one, in the place of the least useful when all are taken.
 func (l *checkList) learn(remote netip.AddrPort) *candidatePair {
@@ -199,6 +211,7 @@ func (l *checkList) learn(remote netip.AddrPort) *candidatePair {
 func (l *checkList) startRound(now time.Time) {
 	l.round.started, l.round.retry = now, time.Time{}
 	l.round.window, l.round.grace = time.Time{}, time.Time{}
+	l.round.learned = 0
 	for _, p := range l.pairs {
 		if p != l.exchange.pair {
 			p.start(now)

@@ -65,7 +65,11 @@ func (l *checkList) receivePing(now time.Time, from netip.AddrPort, m check) str
 	if l.trust == settled && l.agent.site.rank(from) <= l.selected.rank {
 		return ""
 	}
-	if p := l.learn(from); p.state != succeeded {
+	p := l.find(from)
+	if p == nil && l.mayLearn() {
+		p = l.learn(from)
+	}
+	if p != nil && p.state != succeeded {
 		l.checkBack(now, p)
 	}
 	return ""
@@ -74,8 +78,7 @@ func (l *checkList) receivePing(now time.Time, from netip.AddrPort, m check) str
 // checkBack makes a triggered check due. Where the list had given up, the peer
 // shows that it has not: all pairs are checked again.
 func (l *checkList) checkBack(now time.Time, p *candidatePair) {
-	if l.trust == seeking && !l.searching() && now.Sub(l.round.started) > verifyEvery {
-		l.round.failures = 0
+	if l.trust == seeking && !l.searching() && now.Sub(l.round.started) > answerEvery {
 		l.startRound(now)
 	}
 	if p.trigger(now) {
@@ -87,7 +90,13 @@ func (l *checkList) checkBack(now time.Time, p *candidatePair) {
 // before this side's own check of the pair succeeded: until then whoever carried
 // the ping here might be all there is at that address.
 func (l *checkList) receiveNomination(now time.Time, from netip.AddrPort, m check) {
-	p := l.learn(from)
+	p := l.find(from)
+	if p == nil {
+		if !l.mayLearn() {
+			return
+		}
+		p = l.learn(from)
+	}
 	p.nomination, p.nominatedAt = m.ID, now
 	if p == l.selected && l.trust == settled || p.state == succeeded && now.Sub(p.validAt) < pongWindow {
 		l.follow(p)

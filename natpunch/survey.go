@@ -37,7 +37,7 @@ type survey struct {
 	queue   []netip.AddrPort // not asked yet in this measurement
 	asked   []*request
 	answers []answer
-	wanted  int // answers; zero: no measurement is under way
+	wanted  int       // answers; zero: no measurement is under way
 	started time.Time // zero: at the next advance
 	refresh time.Time // the next measurement; zero: none
 	silent  int       // measurements in a row that nobody answered
