@@ -411,14 +411,17 @@ func (d *daemon) isOverlay(iface string) bool {
 
 // Clean takes away what a daemon that is gone left of a network: the device
 // with its addresses, routes and peers, the nftables tables, the dead socket.
-// That nothing is left is no error.
-func Clean(network string) error {
+// It returns what was there, in words; that nothing is left is no error.
+func Clean(network string) (removed []string, err error) {
 	if err := keys.ValidNetworkName(network); err != nil {
-		return err
+		return nil, err
 	}
-	err := wgsetup.Clean(network)
-	if e := os.Remove(DefaultSocket(network)); e != nil && !errors.Is(e, fs.ErrNotExist) {
+	removed, err = wgsetup.Clean(network)
+	switch e := os.Remove(DefaultSocket(network)); {
+	case e == nil:
+		removed = append(removed, "socket "+DefaultSocket(network))
+	case !errors.Is(e, fs.ErrNotExist):
 		err = errors.Join(err, fmt.Errorf("remove the dead socket: %w", e))
 	}
-	return err
+	return removed, err
 }

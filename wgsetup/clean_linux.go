@@ -11,38 +11,45 @@ import (
 
 // Clean takes away what a daemon left of a network: the link with its mark,
 // which takes addresses, routes and peers along, and the nftables tables with
-// its name. That nothing is left is no error.
-func Clean(network string) error {
+// its name. It returns what it removed, in words; that nothing is left is no
+// error.
+func Clean(network string) (removed []string, err error) {
 	h, err := openHost()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer h.close()
 	links, err := h.links()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var errs []error
 	for _, l := range links {
-		if l.Attrs().Alias == alias(network) {
-			errs = append(errs, h.remove(l.Attrs().Name))
+		if l.Attrs().Alias != alias(network) {
+			continue
 		}
+		if err := h.remove(l.Attrs().Name); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		removed = append(removed, "interface "+l.Attrs().Name)
 	}
-	return errors.Join(append(errs, cleanTables(network))...)
+	tables, err := cleanTables(network)
+	return append(removed, tables...), errors.Join(append(errs, err)...)
 }
 
-func cleanTables(network string) error {
+func cleanTables(network string) (removed []string, err error) {
 	nft, err := nftables.New()
 	if err != nil {
-		return fmt.Errorf("open nftables: %w", err)
+		return nil, fmt.Errorf("open nftables: %w", err)
 	}
 	tables, err := nft.ListTablesOfFamily(nftables.TableFamilyINet)
 	if err != nil {
 		// Without nf_tables there is no table of ours.
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
-			return nil
+			return nil, nil
 		}
-		return fmt.Errorf("list nftables tables: %w", err)
+		return nil, fmt.Errorf("list nftables tables: %w", err)
 	}
 	var errs []error
 	for _, t := range tables {
@@ -52,7 +59,9 @@ func cleanTables(network string) error {
 		nft.DelTable(t)
 		if err := nft.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
 			errs = append(errs, fmt.Errorf("remove nftables table %s: %w", t.Name, err))
+			continue
 		}
+		removed = append(removed, "nftables table "+t.Name)
 	}
-	return errors.Join(errs...)
+	return removed, errors.Join(errs...)
 }

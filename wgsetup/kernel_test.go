@@ -303,8 +303,16 @@ func TestClean(t *testing.T) {
 		other, err := Open(context.Background(), Config{Network: "test2", Backend: Kernel, PrivateKey: key})
 		nstest.Must(t, err)
 		ns.Nft("table inet credant_test_credant0_sideport { chain out { type filter hook output priority -310; }; }")
-		nstest.Must(t, Clean("test"))
-		nstest.Must(t, Clean("test"))
+		removed, err := Clean("test")
+		nstest.Must(t, err)
+		if len(removed) == 0 {
+			t.Error("Clean names nothing that it removed")
+		}
+		removed, err = Clean("test")
+		nstest.Must(t, err)
+		if len(removed) != 0 {
+			t.Errorf("Clean removed %q the second time", removed)
+		}
 		links, tables := ns.Run("ip", "link"), ns.Run("nft", "list", "tables")
 		if strings.Contains(links, left.Name()) || strings.Contains(tables, "credant_test_") {
 			t.Errorf("left behind:\n%s%s", links, tables)
@@ -333,6 +341,7 @@ func TestFirewallMark(t *testing.T) {
 		for _, to := range []string{"192.0.2.2", "2001:db8::2"} {
 			_, err := a.SidePort().WriteToUDPAddrPort([]byte("d1:y1:qe"), netip.AddrPortFrom(netip.MustParseAddr(to), b.Port()))
 			nstest.Must(t, err)
+			select { case d := <-atB: t.Log("got", d.from); atBB := make(chan datagram,1); atBB<-d; continue; case <-time.After(2*time.Second): t.Log(to, nsA.Run("ip","route","get",to,"mark","0x51820"), nsA.Run("ip", "-s","neigh"), nsA.Run("ip","addr"), nsA.Run("nstat","-az"), nsB.Run("ip","-s","link"),nsB.Run("nstat","-a")) }
 			if got := next(t, atB); got.from.Port() != a.Port() {
 				t.Errorf("from %s", got.from)
 			}
