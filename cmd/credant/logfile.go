@@ -98,7 +98,7 @@ func (l *logFile) lastWords() string {
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
 	for i := len(lines) - 1; i >= 0; i-- {
 		line := strings.TrimSpace(lines[i])
-		if said, ok := strings.CutPrefix(line, "credant: "); ok {
+		if said, ok := strings.CutPrefix(line, "credant: "); ok && !strings.HasPrefix(said, "warning: ") {
 			return said
 		}
 		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {

@@ -141,13 +141,12 @@ func octets(n int64) string {
 		return fmt.Sprintf("%d B", n)
 	}
 	f := float64(n)
-	for _, unit := range []string{"KiB", "MiB", "GiB", "TiB"} {
-		f /= 1024
-		if f < 999.5 || unit == "TiB" {
+	for _, unit := range []string{"KiB", "MiB", "GiB"} {
+		if f /= 1024; f < 999.5 {
 			return fmt.Sprintf("%.3g %s", f, unit)
 		}
 	}
-	return ""
+	return fmt.Sprintf("%.0f TiB", f/1024)
 }
 
 func plural(n int, one, many string) string {

@@ -17,7 +17,8 @@ func (p *program) upCommand() *cobra.Command {
 		Use:   "up",
 		Short: "Join the network and stay in it",
 		Long: `Join the network of a passphrase, and stay in it in the background. The first
-time the passphrase is asked for; afterwards its key is stored and up needs none.
+time the passphrase is asked for; afterwards its key is stored and none is
+needed.
 
 Each setting may also come from the environment (CREDANT_NO_DHT=true) or from
 /etc/credant/NETWORK.toml (no-dht = true); a flag wins over the environment, and
