@@ -97,6 +97,9 @@ func (r Record) checkAddress6(want netip.Addr) error {
 
 func (r *Record) dropUnknown() {
 	r.Candidates = slices.DeleteFunc(r.Candidates, func(c Candidate) bool { return !c.Type.known() })
+	if len(r.Candidates) == 0 {
+		r.Candidates = nil
+	}
 }
 
 // validLabel reports whether s is a lower-case DNS label: safe in a host name,
