@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,23 +31,32 @@ func isSelf(self localapi.Self, node string) bool {
 }
 
 // notFound adds to the daemon's refusal of a node what may have been meant.
-func notFound(s localapi.Status, node string, err error) error {
-	if errors.Is(err, localapi.ErrNotRunning) || strings.Contains(err.Error(), "did you mean") {
+func (p *program) notFound(ctx context.Context, node string, err error) error {
+	s, statusErr := p.statusNow(ctx)
+	if statusErr != nil {
 		return err
 	}
-	var names []string
-	for _, peer := range s.Peers {
-		if peer.Name == node {
-			return err // found, the trouble is another
-		}
-		if peer.Name != "" {
-			names = append(names, printable(peer.Name))
-		}
+	if isSelf(s.Self, node) {
+		return fmt.Errorf("%s is this node: name another one, %q lists them", node, p.withNetwork("credant status"))
+	}
+	names := peerNames(s)
+	if slices.Contains(names, node) {
+		return err // found: the trouble is another
 	}
 	if near := nearest(node, names); len(near) > 0 {
 		return fmt.Errorf("no node %q in network %s%s", node, s.Network, didYouMean(near))
 	}
 	return err
+}
+
+func peerNames(s localapi.Status) []string {
+	var names []string
+	for _, peer := range s.Peers {
+		if peer.Name != "" {
+			names = append(names, printable(peer.Name))
+		}
+	}
+	return names
 }
 
 // listed joins the first few of the words.
@@ -70,11 +79,5 @@ func (p *program) nodeNames(cmd *cobra.Command, args []string) []string {
 	if err != nil {
 		return nil
 	}
-	var names []string
-	for _, peer := range s.Peers {
-		if peer.Name != "" {
-			names = append(names, printable(peer.Name))
-		}
-	}
-	return names
+	return peerNames(s)
 }

@@ -51,13 +51,6 @@ type pingOptions struct {
 }
 
 func (p *program) ping(ctx context.Context, node string, opts pingOptions) error {
-	status, err := p.statusNow(ctx)
-	if err != nil {
-		return p.notUp(err)
-	}
-	if isSelf(status.Self, node) {
-		return fmt.Errorf("%s is this node: name another one, \"%s\" lists them", node, p.withNetwork("credant status"))
-	}
 	var sum pingSummary
 	next := time.NewTimer(0)
 	defer next.Stop()
@@ -75,7 +68,7 @@ func (p *program) ping(ctx context.Context, node string, opts pingOptions) error
 			break
 		}
 		if err != nil {
-			return p.notUp(notFound(status, node, err))
+			return p.notFound(ctx, node, p.notUp(err))
 		}
 		sum.add(reply)
 		if err := p.showReply(reply, opts.json); err != nil {
