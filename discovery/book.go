@@ -95,8 +95,9 @@ func NewBook(prefix6 netip.Prefix, limit int) *Book {
 	}
 }
 
-// Put files a record that is age old. The record is returned whenever it is
-// genuine, whatever the Change; the error is wire's, or ErrBookFull.
+// Put files a record that is age old, as whoever passed it on says. The record
+// is returned whenever it is genuine, whatever the Change; the error is wire's,
+// or ErrBookFull.
 func (b *Book) Put(now time.Time, s wire.SignedRecord, age time.Duration) (wire.Record, Change, error) {
 	r, err := s.Verify(b.prefix6)
 	if err != nil {
@@ -108,14 +109,36 @@ func (b *Book) Put(now time.Time, s wire.SignedRecord, age time.Duration) (wire.
 	case old != nil && r.Seq < old.Record.Seq:
 		return r, Stale, nil
 	case age >= r.Lifetime || b.hasExpired(now, r):
-		// A known record may turn out to be older than thought, and goes.
-		if old == nil || r.Seq > old.Record.Seq {
-			return r, Expired, nil
-		}
-		b.expire(now, r.Node, old)
+		// What is known may turn out to be older than thought: an older record
+		// is not younger than this one.
+		b.expire(now, r.Node, r.Seq)
 		return r, Expired, nil
 	}
-	born := now.Add(-age)
+	return b.file(r, s, now.Add(-age))
+}
+
+// PutFirsthand files a record that its own node has just sent, in an exchange
+// that proves it (Met). Its word on the age holds against that of others, who
+// may have told it too high: ages are not signed by whoever adds to them.
+func (b *Book) PutFirsthand(now time.Time, s wire.SignedRecord, age time.Duration) (wire.Record, Change, error) {
+	r, err := s.Verify(b.prefix6)
+	if err != nil {
+		return wire.Record{}, Refused, err
+	}
+	age = max(age, 0)
+	if age >= r.Lifetime {
+		return b.Put(now, s, age)
+	}
+	delete(b.expired, r.Node)
+	if old := b.entries[r.Node]; old != nil && old.Record.Seq == r.Seq {
+		old.Born = now.Add(-age)
+	}
+	return b.Put(now, s, age)
+}
+
+// file enters a record that is not older than the one that is known.
+func (b *Book) file(r wire.Record, s wire.SignedRecord, born time.Time) (wire.Record, Change, error) {
+	old := b.entries[r.Node]
 	if old == nil {
 		if len(b.entries) >= b.limit && !b.evict() {
 			return r, Refused, ErrBookFull
@@ -130,7 +153,7 @@ func (b *Book) Put(now time.Time, s wire.SignedRecord, age time.Duration) (wire.
 		}
 		return old.Record, Unchanged, nil
 	}
-	old.Signed, old.Record, old.Born = s, r, born
+	old.Record, old.Signed, old.Born = r, s, born
 	return r, Updated, nil
 }
 
@@ -196,7 +219,7 @@ func (b *Book) Expire(now time.Time) []keys.NodePublic {
 	var gone []keys.NodePublic
 	for n, e := range b.entries {
 		if now.Sub(e.Born) >= e.Record.Lifetime {
-			b.expire(now, n, e)
+			b.expire(now, n, e.Record.Seq)
 			gone = append(gone, n)
 		}
 	}
@@ -215,18 +238,26 @@ func (b *Book) Next() (time.Time, bool) {
 	return next, !next.IsZero()
 }
 
-func (b *Book) expire(now time.Time, node keys.NodePublic, e *Member) {
+// expire forgets a node's record and remembers the number that it had.
+func (b *Book) expire(now time.Time, node keys.NodePublic, seq uint64) {
 	delete(b.entries, node)
-	if len(b.expired) >= b.limit {
-		// The soonest forgotten makes room.
-		var soonest keys.NodePublic
-		var until time.Time
-		for n, x := range b.expired {
-			if until.IsZero() || x.until.Before(until) {
-				soonest, until = n, x.until
-			}
-		}
-		delete(b.expired, soonest)
+	x, known := b.expired[node]
+	if known && x.seq >= seq && x.until.After(now) {
+		return // a copy that still goes round must not prolong the memory for ever
 	}
-	b.expired[node] = expiry{seq: e.Record.Seq, until: now.Add(expiredMemory)}
+	if !known && len(b.expired) >= b.limit {
+		b.forgetSoonest()
+	}
+	b.expired[node] = expiry{seq: seq, until: now.Add(expiredMemory)}
+}
+
+func (b *Book) forgetSoonest() {
+	var soonest keys.NodePublic
+	var until time.Time
+	for n, x := range b.expired {
+		if until.IsZero() || x.until.Before(until) {
+			soonest, until = n, x.until
+		}
+	}
+	delete(b.expired, soonest)
 }

@@ -264,24 +264,25 @@ func (ts *targets) hint(now time.Time, src Source, addr netip.AddrPort) string {
 	return ""
 }
 
-// evict makes room for a new target of src: first what is not named any more,
-// then what was named least often. An address that several polls agree on
-// outlasts a flood of addresses that each came up once.
+// evict makes room for new targets of src: first goes what is not named any
+// more, then what was named least often. An address that several polls agree on
+// outlasts a flood of addresses that each came up once. It drops several at a
+// time, so that a flood does not cost a look at all of them for each address.
 func (ts *targets) evict(now time.Time, src Source) bool {
-	var worst *target
+	var all []*target
 	for _, t := range ts.byAddr {
-		if t.source == src && t.confirm == nil && (worst == nil || compareWorth(now, t, worst) < 0) {
-			worst = t
+		if t.source == src && t.confirm == nil {
+			all = append(all, t)
 		}
 	}
-	if worst == nil {
-		return false
+	slices.SortFunc(all, func(a, b *target) int { return compareWorth(now, a, b) })
+	for _, t := range all[:min(len(all), ts.queues[src].limit/8)] {
+		if t.sends >= negativeSends {
+			ts.refuse(now, t.addr)
+		}
+		ts.remove(t)
 	}
-	if worst.sends >= negativeSends {
-		ts.refuse(now, worst.addr)
-	}
-	ts.remove(worst)
-	return true
+	return len(all) > 0
 }
 
 func compareWorth(now time.Time, a, b *target) int {
