@@ -1,0 +1,146 @@
+package scenario
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/credant/credant/integration/lab"
+)
+
+// hostState is all of a host's network settings that a daemon could leave something in.
+func (w *world) hostState(h *lab.Host) string {
+	w.t.Helper()
+	var b strings.Builder
+	for _, command := range []string{
+		"ip -o link show", "ip -o address show", "ip -4 route show table all", "ip -6 route show table all",
+		"ip -4 rule show", "ip -6 rule show", "nft list ruleset",
+		"find /run/credant /run/wireguard /dev/shm -newer /etc/machine-id",
+		"cat /etc/hosts /etc/resolv.conf",
+	} {
+		result, err := h.Run(w.within(10*time.Second), strings.Fields(command)...)
+		w.must(err)
+		fmt.Fprintf(&b, "# %s\n", command)
+		for line := range strings.Lines(result.Stdout) {
+			// Folders may stay; what ages or counts is no setting.
+			if line == "/run/credant\n" || line == "/run/wireguard\n" || strings.Contains(line, " proto kernel_ra ") {
+				continue
+			}
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// Ctrl-C of a daemon in the foreground leaves the host as it was, whenever it comes.
+func TestInterruptAtAnyMoment(t *testing.T) {
+	w := newWorld(t, "embedded")
+	home := w.NAT("home", lab.PortRestricted)
+	a, b := w.join(home.Host("alice")), w.join(home.Host("bob"))
+	w.build()
+	w.flags = []string{"--no-dht", "--no-stun"}
+	b.up()
+	w.hostState(a.Host) // the first use of a tool may set something up
+	before := w.hostState(a.Host)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for i := range 24 {
+		// Denser where it is being set up: within the first half second.
+		after := time.Duration(float64(1500*time.Millisecond) * random.Float64() * random.Float64())
+		sig := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}[i%3]
+		a.start()
+		time.Sleep(after)
+		w.must(a.Daemon().Signal(sig))
+		if _, err := a.Daemon().Wait(w.within(5 * time.Second)); err != nil {
+			t.Fatalf("%v after %v: %v", sig, after, err)
+		}
+		if got := w.hostState(a.Host); got != before {
+			t.Fatalf("%v after %v left something behind: %s\noutput: %s", sig, after, difference(before, got), a.Daemon().Output())
+		}
+	}
+}
+
+func difference(before, after string) string {
+	var b strings.Builder
+	for line := range strings.Lines(after) {
+		if !strings.Contains(before, line) {
+			b.WriteString("+ " + line)
+		}
+	}
+	for line := range strings.Lines(before) {
+		if !strings.Contains(after, line) {
+			b.WriteString("- " + line)
+		}
+	}
+	return b.String()
+}
+
+// After kill -9 the next up works at once, and so does down, which clears what is left.
+func TestKillLeavesNothingThatMatters(t *testing.T) {
+	w := newWorld(t, "embedded")
+	home := w.NAT("home", lab.PortRestricted)
+	a, b := w.join(home.Host("alice")), w.join(home.Host("bob"))
+	w.build()
+	w.flags = []string{"--no-dht", "--no-stun"}
+	before := w.hostState(a.Host)
+	b.up()
+	a.up()
+	a.reach(b, 5*time.Second)
+	a.Daemon().Kill()
+	a.up()
+	a.reach(b, 15*time.Second)
+	a.Daemon().Kill()
+	w.clearedByDown(a, before)
+}
+
+// clearedByDown runs down without a daemon.
+func (w *world) clearedByDown(n *node, before string) {
+	w.t.Helper()
+	result, err := n.Run(w.within(10*time.Second), "down")
+	w.must(err)
+	if result.Code != 0 {
+		w.t.Errorf("down without a daemon: exit code %d: %s", result.Code, result.Output)
+	}
+	if got := w.hostState(n.Host); got != before {
+		w.t.Errorf("down left something behind: %s", difference(before, got))
+	}
+}
+
+// Addresses and routes that somebody removes are back within a second.
+func TestRemovedSettingsComeBack(t *testing.T)       { removedComeBack(t, "embedded") }
+func TestKernelRemovedSettingsComeBack(t *testing.T) { removedComeBack(t, "kernel") }
+
+func removedComeBack(t *testing.T, backend string) {
+	w := newWorld(t, backend)
+	home := w.NAT("home", lab.PortRestricted)
+	a, b := w.join(home.Host("alice")), w.join(home.Host("bob"))
+	w.build()
+	w.flags = []string{"--no-dht", "--no-stun"}
+	status := a.up()
+	b.up()
+	a.reach(b, 5*time.Second)
+	for _, removal := range []string{
+		"ip -4 address flush dev " + status.Interface,
+		"ip -6 address flush dev " + status.Interface,
+		"ip -4 route flush dev " + status.Interface,
+		"ip link set down dev " + status.Interface,
+		"nft flush ruleset",
+	} {
+		settings := func() string {
+			return w.output(a.Host, "ip", "-o", "address", "show", "dev", status.Interface) +
+				w.output(a.Host, "ip", "route", "show", "table", "all", "dev", status.Interface) +
+				w.output(a.Host, "nft", "list", "ruleset")
+		}
+		before := settings()
+		w.output(a.Host, strings.Fields(removal)...)
+		took := w.eventually(time.Second, "back after "+removal, func() bool {
+			return len(strings.Fields(settings())) == len(strings.Fields(before))
+		})
+		t.Logf("%s: back after %v", removal, took.Round(time.Millisecond))
+		a.reach(b, 3*time.Second)
+	}
+}

@@ -1,0 +1,82 @@
+package scenario
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/credant/credant/integration/lab"
+)
+
+// An idle, settled node with two peers exchanges at most 20 datagrams a minute with the internet, uses at most 0.1 % of
+// a core, and 40 MB.
+func TestIdleBudget(t *testing.T) {
+	w := newWorld(t, "embedded")
+	home := w.NAT("home", lab.PortRestricted.HidePort())
+	a := w.join(home.Host("alice"))
+	b := w.join(w.NAT("office", lab.PortRestricted.HidePort()).Host("bob"))
+	c := w.join(w.NAT("cafe", lab.PortRestricted.HidePort()).Host("carol"))
+	dht, stunHost := w.addDHT(), w.Host("stun")
+	stunHost.Addresses = 2
+	w.build()
+	w.startDHT(dht)
+	server, err := stunHost.StartSTUN()
+	w.must(err)
+	defer server.Close()
+	w.flags = append(w.flags, "--stun", server.Addr.String())
+	for _, n := range w.members {
+		n.up()
+	}
+	a.reach(b, 10*time.Second)
+	a.reach(c, 10*time.Second)
+	b.reach(c, 10*time.Second)
+
+	// Two minutes of fast search, then a doubling pause: settled after four at the latest.
+	const settling, watched = 4 * time.Minute, 2 * time.Minute
+	time.Sleep(settling)
+	capture, err := home.Capture("wan")
+	w.must(err)
+	busy := cpuTime(t, a)
+	time.Sleep(watched)
+	busy = cpuTime(t, a) - busy
+	packets := capture.Stop()
+
+	perMinute := float64(len(packets)) / watched.Minutes()
+	share := busy.Seconds() / watched.Seconds()
+	resident := residentKB(t, a)
+	t.Logf("%.1f packets a minute, %.2f %% of a core, %d kB resident", perMinute, 100*share, resident)
+	if perMinute > 20 {
+		t.Errorf("%.1f packets a minute:", perMinute)
+		for _, p := range packets {
+			t.Log(p)
+		}
+	}
+	if share > 0.001 {
+		t.Errorf("%.2f %% of a core", 100*share)
+	}
+	if resident > 40<<10 {
+		t.Errorf("%d kB resident", resident)
+	}
+}
+
+// cpuTime is what the member's daemon has used so far, in ticks of 10 ms.
+func cpuTime(t *testing.T, n *node) time.Duration {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.Daemon().PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	var ticks int
+	for _, field := range fields[11:13] { // utime, stime
+		value, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += value
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}

@@ -1,0 +1,223 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/credant/credant/control/localapi"
+	"github.com/credant/credant/integration/lab"
+	"github.com/credant/credant/integration/member"
+	"github.com/credant/credant/integration/strict"
+)
+
+var binary string
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	if binary = os.Getenv("CREDANT_BIN"); binary == "" {
+		dir, err := os.MkdirTemp("", "credant-scenario-")
+		if err != nil {
+			return 0, fmt.Errorf("make directory for the binary: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		binary = filepath.Join(dir, "credant")
+		build := exec.Command("go", "build", "-trimpath", "-o", binary, "github.com/credant/credant/cmd/credant")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			return 0, fmt.Errorf("build credant: %w: %s", err, out)
+		}
+	}
+	return m.Run(), nil
+}
+
+// inVM tells whether this is the emulated kernel, in which everything takes many times as long.
+var inVM = os.Getenv("CREDANT_VM") != ""
+
+// scaled is a time limit: as promised natively, wider in the VM, where only the outcome counts.
+func scaled(d time.Duration) time.Duration {
+	if inVM {
+		return 12 * d
+	}
+	return d
+}
+
+// A world is a lab with members in it.
+type world struct {
+	*lab.Lab
+	t       *testing.T
+	backend string
+	flags   []string // of every member
+	members []*node
+}
+
+func newWorld(t *testing.T, backend string) *world {
+	t.Helper()
+	if os.Getuid() != 0 {
+		strict.Skip(t, "network namespaces need root")
+	}
+	return &world{Lab: lab.New(), t: t, backend: backend}
+}
+
+// build builds what was described, and keeps it until the test ends.
+func (w *world) build() {
+	w.t.Helper()
+	w.must(w.Build())
+	w.t.Cleanup(func() {
+		if w.t.Failed() {
+			for _, n := range w.members {
+				n.tellWhy()
+			}
+		}
+		if err := w.Close(); err != nil {
+			w.t.Error(err)
+		}
+	})
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// within bounds a wait that has no promise of its own.
+func (w *world) within(d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(w.t.Context(), scaled(d))
+	w.t.Cleanup(cancel)
+	return ctx
+}
+
+// addDHT describes a host for a DHT; startDHT, after build, starts it and points every member at it.
+func (w *world) addDHT() *lab.Host {
+	h := w.Host("dht")
+	h.Addresses = 16
+	return h
+}
+
+func (w *world) startDHT(h *lab.Host) *lab.DHT {
+	w.t.Helper()
+	dht, err := h.StartDHT(w.within(30 * time.Second))
+	w.must(err)
+	w.flags = append(w.flags, "--dht-bootstrap", dht.Bootstrap.String())
+	return dht
+}
+
+// A node is a member under test.
+type node struct {
+	*member.Member
+	w *world
+}
+
+// join makes the host a member of the test's network, not started yet.
+func (w *world) join(h *lab.Host) *node {
+	n := &node{w: w, Member: &member.Member{Host: h, Binary: binary, Network: "home"}}
+	w.members = append(w.members, n)
+	return n
+}
+
+// up starts the member and returns once its interface is up.
+func (n *node) up(flags ...string) localapi.Status {
+	n.w.t.Helper()
+	n.start(flags...)
+	status, err := n.WaitUp(n.w.within(15 * time.Second))
+	n.w.must(err)
+	return status
+}
+
+func (n *node) start(flags ...string) {
+	n.w.t.Helper()
+	n.w.must(n.Start(slices.Concat([]string{"--backend", n.w.backend, "--log-level", "debug"}, n.w.flags, flags)...))
+}
+
+func (n *node) status() localapi.Status {
+	n.w.t.Helper()
+	status, err := n.Status(n.w.within(10 * time.Second))
+	n.w.must(err)
+	return status
+}
+
+// reach pings the other until it answers, at most for limit, and returns the answer and how long it took.
+func (n *node) reach(to *node, limit time.Duration) (localapi.PingReply, time.Duration) {
+	n.w.t.Helper()
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(n.w.t.Context(), scaled(limit))
+	defer cancel()
+	reply, err := n.AwaitPing(ctx, to.Host.Name)
+	n.w.must(err)
+	return reply, time.Since(began)
+}
+
+// peer returns what the member's status says of the other.
+func (n *node) peer(of *node) (localapi.Peer, bool) {
+	n.w.t.Helper()
+	return findPeer(n.status(), of.Host.Name)
+}
+
+func findPeer(s localapi.Status, name string) (localapi.Peer, bool) {
+	for _, p := range s.Peers {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return localapi.Peer{}, false
+}
+
+// down ends the member as Ctrl-C does.
+func (n *node) down() {
+	n.w.t.Helper()
+	n.w.must(n.Stop(n.w.within(10*time.Second), syscall.SIGINT))
+}
+
+// eventually waits for something that has no event to wait for.
+func (w *world) eventually(limit time.Duration, what string, holds func() bool) time.Duration {
+	w.t.Helper()
+	began := time.Now()
+	for !holds() {
+		if time.Since(began) > scaled(limit) {
+			w.t.Fatalf("%s: not within %v", what, scaled(limit))
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return time.Since(began)
+}
+
+// output runs a program on the host, which must succeed, and returns what it printed.
+func (w *world) output(h *lab.Host, args ...string) string {
+	w.t.Helper()
+	result, err := h.Run(w.within(15*time.Second), args...)
+	w.must(err)
+	if result.Code != 0 {
+		w.t.Fatalf("%s on %s: exit code %d: %s", strings.Join(args, " "), h.Name, result.Code, result.Output)
+	}
+	return result.Stdout
+}
+
+// tellWhy writes what helps to understand a failure.
+func (n *node) tellWhy() {
+	if n.Daemon() == nil {
+		return
+	}
+	if result, err := n.Run(context.Background(), "status", "--json"); err == nil && result.Code == 0 {
+		n.w.t.Logf("status of %s: %s", n.Host.Name, result.Stdout)
+	}
+	lines := strings.Split(strings.TrimSpace(n.Daemon().Output()), "\n")
+	const shown = 60
+	n.w.t.Logf("last lines of %s:\n%s", n.Daemon().Name, strings.Join(lines[max(0, len(lines)-shown):], "\n"))
+}
