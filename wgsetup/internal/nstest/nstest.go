@@ -66,6 +66,10 @@ func New(t testing.TB) *NS {
 	ns.Do(func() {
 		Must(t, netlink.LinkSetUp(Link(t, "lo")))
 	})
+	// No namespace of a test has two of one address, and looking for them
+	// takes a second.
+	ns.Set("net/ipv6/conf/all/accept_dad", "0")
+	ns.Set("net/ipv6/conf/default/accept_dad", "0")
 	return ns
 }
 
