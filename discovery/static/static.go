@@ -2,10 +2,12 @@ package static
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -26,6 +28,8 @@ const (
 	// maxPerName bounds what one name may resolve to.
 	maxPerName = 16
 )
+
+var errNoAddress = errors.New("it has no address")
 
 // Resolver looks names up. *net.Resolver is one.
 type Resolver interface {
@@ -146,10 +150,10 @@ func (s *Source) watch(ctx context.Context, h *host) {
 		kicked := s.kicked
 		s.mu.Unlock()
 
-		if !literal && time.Since(h.resolved) >= nameLifetime {
-			s.resolve(ctx, h)
-		}
 		s.announce(ctx, h)
+		if !literal && time.Since(h.resolved) >= nameLifetime && s.resolve(ctx, h) {
+			s.announce(ctx, h)
+		}
 
 		if time.Since(started) >= fastPhase {
 			interval = min(interval*2, maxInterval)
@@ -167,24 +171,26 @@ func (s *Source) watch(ctx context.Context, h *host) {
 	}
 }
 
-// resolve asks for h's addresses. Where that fails the old ones are kept: a
-// member does not move because a resolver is down.
-func (s *Source) resolve(ctx context.Context, h *host) {
+// resolve asks for h's addresses and reports whether they changed. Where it
+// fails the old ones are kept: a member does not move because a resolver is down.
+func (s *Source) resolve(ctx context.Context, h *host) (moved bool) {
 	lookup, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	addrs, err := s.config.Resolver.LookupNetIP(lookup, "ip", h.name)
 	if ctx.Err() != nil {
-		return
+		return false
 	}
 	if err == nil && len(addrs) == 0 {
-		err = fmt.Errorf("no address")
+		err = errNoAddress
 	}
 	if err == nil {
-		h.resolved = time.Now()
-		h.addrs = nil
+		now := make([]netip.AddrPort, 0, maxPerName)
 		for _, a := range addrs[:min(len(addrs), maxPerName)] {
-			h.addrs = append(h.addrs, netip.AddrPortFrom(a.Unmap(), h.port))
+			now = append(now, netip.AddrPortFrom(a.Unmap(), h.port))
 		}
+		slices.SortFunc(now, netip.AddrPort.Compare) // servers rotate their answers
+		moved = !slices.Equal(now, h.addrs)
+		h.addrs, h.resolved = now, time.Now()
 	} else {
 		err = fmt.Errorf("resolve %s: %w", h.name, err)
 	}
@@ -198,8 +204,10 @@ func (s *Source) resolve(ctx context.Context, h *host) {
 	case changed:
 		s.config.Log.Info("bootstrap address resolves again", "addr", h.name)
 	}
+	return moved
 }
 
+// announce names h's addresses, if it has any yet.
 func (s *Source) announce(ctx context.Context, h *host) {
 	s.finding.Lock()
 	defer s.finding.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -37,6 +38,12 @@ func (r *fakeResolver) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Ad
 	return addrs, err
 }
 
+func (r *fakeResolver) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.asked
+}
+
 func (r *fakeResolver) set(err error, addrs ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -49,13 +56,29 @@ func (r *fakeResolver) set(err error, addrs ...string) {
 // recorder notes what was found, and when.
 type recorder struct {
 	start time.Time
-	addrs []netip.AddrPort
-	times []time.Duration
+
+	mu     sync.Mutex
+	all    []netip.AddrPort
+	whenAt []time.Duration
 }
 
 func (r *recorder) found(a netip.AddrPort) {
-	r.addrs = append(r.addrs, a)
-	r.times = append(r.times, time.Since(r.start))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, a)
+	r.whenAt = append(r.whenAt, time.Since(r.start))
+}
+
+func (r *recorder) addrs() []netip.AddrPort {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.all)
+}
+
+func (r *recorder) times() []time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.whenAt)
 }
 
 func run(t *testing.T, c Config, r *recorder, during func(*Source)) *Source {
@@ -81,34 +104,36 @@ func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r recorder
 		run(t, Config{Addresses: []string{"192.0.2.1:7000"}}, &r, func(s *Source) {
-			if len(r.times) != 1 {
-				t.Fatalf("found %d times at once, want once", len(r.times))
+			if n := len(r.times()); n != 1 {
+				t.Fatalf("found %d times at once, want once", n)
 			}
 			time.Sleep(10 * time.Minute)
 			synctest.Wait()
-			late := r.times[len(r.times)-3:]
+			late := r.times()
+			late = late[len(late)-3:]
 			if gap := late[1] - late[0]; gap != maxInterval {
 				t.Errorf("late gap %v, want %v", gap, maxInterval)
 			}
-			n := len(r.times)
+			n := len(r.times())
 			s.Kick()
 			synctest.Wait()
-			if len(r.times) != n+1 {
+			if len(r.times()) != n+1 {
 				t.Error("a kick does not name the address at once")
 			}
 			time.Sleep(firstInterval)
 			synctest.Wait()
-			if len(r.times) != n+2 {
+			if len(r.times()) != n+2 {
 				t.Error("a kick does not bring the fast pace back")
 			}
 		})
-		for i := 1; r.times[i] < fastPhase; i++ {
-			if gap := r.times[i] - r.times[i-1]; gap != firstInterval {
+		times := r.times()
+		for i := 1; times[i] < fastPhase; i++ {
+			if gap := times[i] - times[i-1]; gap != firstInterval {
 				t.Fatalf("gap %d is %v, want %v", i, gap, firstInterval)
 			}
 		}
-		if want := netip.MustParseAddrPort("192.0.2.1:7000"); r.addrs[0] != want {
-			t.Errorf("found %v, want %v", r.addrs[0], want)
+		if want := netip.MustParseAddrPort("192.0.2.1:7000"); r.addrs()[0] != want {
+			t.Errorf("found %v, want %v", r.addrs()[0], want)
 		}
 	})
 }
@@ -127,31 +152,32 @@ func TestNames(t *testing.T) {
 			res.set(nil, "::ffff:192.0.2.1", "2001:db8::1")
 			time.Sleep(firstInterval)
 			synctest.Wait()
-			if len(r.addrs) != 2 || r.addrs[0] != netip.MustParseAddrPort("192.0.2.1:7000") {
-				t.Fatalf("found %v", r.addrs)
+			if got := r.addrs(); len(got) != 2 || got[0] != netip.MustParseAddrPort("192.0.2.1:7000") {
+				t.Fatalf("found %v", got)
 			}
-			asked := res.asked
+			asked := res.count()
 			time.Sleep(nameLifetime - 2*time.Second)
 			synctest.Wait()
-			if res.asked != asked {
+			if res.count() != asked {
 				t.Error("asked again before the name's lifetime was over")
 			}
 			res.set(nil, "192.0.2.2")
 			time.Sleep(3 * time.Second)
 			synctest.Wait()
-			if got := r.addrs[len(r.addrs)-1]; got.Addr().String() != "192.0.2.2" {
+			all := r.addrs()
+			if got := all[len(all)-1]; got.Addr().String() != "192.0.2.2" {
 				t.Errorf("still at %v after the name moved", got)
 			}
 			res.mu.Lock()
 			res.hang = true
 			res.mu.Unlock()
 			s.Kick()
-			n := len(r.addrs)
+			synctest.Wait()
+			if len(r.addrs()) != len(all)+1 {
+				t.Error("a resolver that hangs keeps the old address from being named")
+			}
 			time.Sleep(lookupTimeout + time.Second)
 			synctest.Wait()
-			if len(r.addrs) == n {
-				t.Error("a resolver that hangs stops the old address from being named")
-			}
 		})
 		if st := s.Status(); st.State != discovery.StateWorking || st.Found != 3 || st.LastError == "" {
 			t.Errorf("status with a dead resolver and an old address: %+v", st)
