@@ -73,27 +73,26 @@ func selfFields(s localapi.Status) []field {
 	}
 }
 
-// natFields say in plain words what the NATs in front of this node mean for
-// it, and in RFC 4787's what they are.
+// natFields say what the NATs in front of this node mean for it, and in
+// RFC 4787's words what they are.
 func natFields(nat localapi.NAT) []field {
 	var out []field
 	for _, f := range []struct {
 		label string
 		nat   localapi.NATFamily
 	}{{"IPv4", nat.IPv4}, {"IPv6", nat.IPv6}} {
-		text := ""
-		switch f.nat.Mapping {
-		case "none":
+		text := f.nat.Detail
+		switch m := f.nat.Mapping; {
+		case text == "" && m == "none":
 			text = "no NAT"
-		case "endpoint-independent":
-			text = "a NAT that lets direct paths through (endpoint-independent mapping)"
-		case "address-dependent", "address-and-port-dependent":
-			text = "a NAT with another port for each destination (" + f.nat.Mapping + " mapping): a direct path needs a node without such a NAT"
-		default:
-			if len(f.nat.Reflexive) == 0 {
-				continue
-			}
-			text = "not yet known what the NAT does"
+		case text == "" && m == "" && len(f.nat.Reflexive) == 0:
+			continue
+		case text == "" && m == "":
+			text = "not known yet what the NAT does"
+		case text == "":
+			text = m + " mapping"
+		case m != "" && m != "none":
+			text += " (" + m + " mapping)"
 		}
 		if len(f.nat.Reflexive) > 0 {
 			text += "; seen as " + listed(f.nat.Reflexive, 3)

@@ -38,7 +38,7 @@ func base() localapi.Status {
 				{Type: "host", Address: "[2001:db8:1:2:3:4:5:6]:23456"},
 				{Type: "srflx", Address: "198.51.100.7:23456"},
 			},
-			NAT: localapi.NAT{IPv4: localapi.NATFamily{Mapping: "endpoint-independent", Filtering: "address-and-port-dependent", PortPreserved: &preserved, Reflexive: []string{"198.51.100.7:23456"}}},
+			NAT: localapi.NAT{IPv4: localapi.NATFamily{Detail: "a NAT that keeps one port for all destinations: direct paths work", Mapping: "endpoint-independent", Filtering: "address-and-port-dependent", PortPreserved: &preserved, Reflexive: []string{"198.51.100.7:23456"}}},
 		},
 		Peers: []localapi.Peer{},
 		Sources: map[string]localapi.Source{
@@ -109,7 +109,7 @@ var renderings = []struct {
 		s := base()
 		s.Backend = "embedded"
 		s.Self.Name = strings.Repeat("a", 63)
-		s.Self.NAT.IPv4 = localapi.NATFamily{Mapping: "address-and-port-dependent", Reflexive: []string{"198.51.100.7:1", "198.51.100.7:2", "198.51.100.7:3", "198.51.100.7:4"}}
+		s.Self.NAT.IPv4 = localapi.NATFamily{Detail: "a NAT that takes another port for each destination: direct paths only to peers that can be reached without a NAT of that kind", Mapping: "address-and-port-dependent", Reflexive: []string{"198.51.100.7:1", "198.51.100.7:2", "198.51.100.7:3", "198.51.100.7:4"}}
 		s.Self.NAT.IPv6 = localapi.NATFamily{Mapping: "none", Reflexive: []string{"[2001:db8:1111:2222:3333:4444:5555:6666]:23456"}}
 		s.Notices = []string{"port 23456 was taken: 23457 is used instead", "10.77.0.0/16 is a route of this host through eth0 already: only IPv6 is used; choose another prefix with --subnet"}
 		six := peer("six-only", "direct", "[2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:65535", 123.4, "")
