@@ -40,12 +40,12 @@ func (m *mesh) met(now, wall time.Time, o discovery.Met) {
 	p.version, p.met = o.Version, true
 	if !o.Ready {
 		m.event("met", p.name(), fmt.Sprintf("found %s at %s (by %s)", p.name(), o.Addr, sourceWord(o.Source)), false)
-		m.install(p, o.Addr)
+		m.install(now, p, o.Addr)
 		return
 	}
 	if !p.installed {
 		m.event("met", p.name(), fmt.Sprintf("%s came from %s", p.name(), o.Addr), false)
-		m.install(p, o.Addr)
+		m.install(now, p, o.Addr)
 	}
 	m.agent.Validated(now, p.node, o.Addr, o.RTT)
 	m.start(now, p, o.StartHandshake, o.RTT)
@@ -95,7 +95,7 @@ func (m *mesh) selected(now time.Time, a natpunch.Select) {
 	}
 	changed := p.path.Addr != a.Path.Addr
 	wasKnown := p.installed
-	m.install(p, a.Path.Addr)
+	m.install(now, p, a.Path.Addr)
 	p.path = a.Path
 	p.reason = ""
 	if changed && wasKnown && p.alive {

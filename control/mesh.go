@@ -231,9 +231,9 @@ func (m *mesh) next(now time.Time) time.Time {
 }
 
 const (
-	lookSoon = 20 * time.Millisecond // while a first handshake is awaited
-	lookBusy = time.Second           // while something else is not as it should be
-	lookIdle = 5 * time.Second
+	lookSoon = 20 * time.Millisecond  // while a handshake or a move is awaited
+	lookBusy = 500 * time.Millisecond // while something sent is not answered
+	lookIdle = 2 * time.Second
 )
 
 // lookEvery is how often the device's counters should be looked at now.
@@ -241,7 +241,8 @@ func (m *mesh) lookEvery() time.Duration {
 	every := lookIdle
 	for _, p := range m.peers {
 		switch {
-		case p.session != nil && !p.session.nudged, p.session != nil && p.session.pause <= resetFirst:
+		case p.session != nil && p.session.pause <= resetFirst,
+			p.working() && p.state.Endpoint.IsValid() && p.state.Endpoint != p.path.Addr:
 			return lookSoon
 		case p.session != nil, p.activity.busy():
 			every = lookBusy

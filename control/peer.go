@@ -31,6 +31,7 @@ type peer struct {
 	alive     bool              // the device has a session that can carry data
 	activity  activity
 
+	movedAt  time.Time      // when path last changed
 	path     natpunch.Path  // zero Addr: none
 	lastAddr netip.AddrPort // where it answered last, in this run or an earlier one
 	reason   string         // why there is no path
@@ -180,11 +181,12 @@ func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord
 }
 
 // install puts the peer into the device, or moves it to another endpoint.
-func (m *mesh) install(p *peer, endpoint netip.AddrPort) {
+func (m *mesh) install(now time.Time, p *peer, endpoint netip.AddrPort) {
 	moved := endpoint.IsValid() && p.path.Addr != endpoint
 	p.lastAddr = endpoint
 	if moved {
 		p.path = natpunch.Path{Addr: endpoint}
+		p.movedAt = now
 	}
 	switch {
 	case !p.installed:
@@ -268,11 +270,10 @@ func (m *mesh) looked(now, wall time.Time, states map[wgtypes.Key]wgsetup.PeerSt
 			p.reason = "no answer for 3 minutes"
 			m.event("lost", p.name(), p.name()+" does not answer any more", false)
 			m.lost(now, p)
-		default:
-			if p.activity.unanswered(now, state) {
-				m.agent.Restart(now, p.node, "sent, but nothing came back")
-			}
+		case p.activity.unanswered(now, state, p.path.RTT):
+			m.agent.CheckConsent(now, p.node)
 		}
+		m.followEndpoint(now, p)
 	}
 }
 
@@ -287,35 +288,55 @@ func (m *mesh) lost(now time.Time, p *peer) {
 // activity tells sent-and-unanswered from silence.
 type activity struct {
 	rx, tx    int64
-	heard     time.Time // when rx last grew
-	asked     time.Time // when tx first grew after that; zero: not since
+	asked     time.Time // when tx first grew after rx did; zero: not since
 	suspected time.Time
 }
 
 const (
-	// A passive keepalive answers data within 10 s (KEEPALIVE_TIMEOUT in the
-	// WireGuard paper), so silence after that long means something.
-	unansweredAfter = 12 * time.Second
-	suspectAgain    = 30 * time.Second
-	keepaliveSize   = 32
+	// Nothing back for this long, or for four round trips, is worth three
+	// checks of the path. Silence alone never gives a path up.
+	unansweredAfter = 500 * time.Millisecond
+	suspectAgain    = 5 * time.Second
+	keepaliveSize   = 32 // of a packet that nobody answers
 )
 
 // busy tells whether something was sent that is not answered yet.
 func (a *activity) busy() bool { return !a.asked.IsZero() }
 
-func (a *activity) unanswered(now time.Time, s wgsetup.PeerState) bool {
+func (a *activity) unanswered(now time.Time, s wgsetup.PeerState, rtt time.Duration) bool {
 	if s.RxBytes != a.rx || s.TxBytes < a.tx {
-		a.heard, a.asked = now, time.Time{}
+		a.asked = time.Time{}
 	} else if s.TxBytes > a.tx+keepaliveSize && a.asked.IsZero() {
 		a.asked = now
 	}
 	a.rx, a.tx = s.RxBytes, s.TxBytes
-	if a.asked.IsZero() || now.Sub(a.asked) < unansweredAfter || now.Sub(a.suspected) < suspectAgain {
+	if a.asked.IsZero() || now.Sub(a.asked) < max(unansweredAfter, 4*rtt) || now.Sub(a.suspected) < suspectAgain {
 		return false
 	}
 	a.suspected = now
 	return true
 }
+
+// followEndpoint settles a difference between the endpoint that was chosen and
+// the one that WireGuard has. Authenticated packets that were still on the old
+// path move WireGuard back: for a moment after a change, the choice is repeated.
+// Later it is the peer that has moved, and the checks find out where it is best
+// reached.
+func (m *mesh) followEndpoint(now time.Time, p *peer) {
+	have := p.state.Endpoint
+	switch {
+	case !p.working() || !have.IsValid() || have == p.path.Addr:
+	case now.Sub(p.movedAt) < moveTime:
+		m.out.endpoints = append(m.out.endpoints, endpointChange{p.record.WireGuard, p.path.Addr})
+	default:
+		m.event("path", p.name(), p.name()+" has moved to "+have.String(), true)
+		p.path, p.lastAddr, p.movedAt = natpunch.Path{Addr: have}, have, now
+		m.agent.Restart(now, p.node, "the peer has moved")
+	}
+}
+
+// moveTime is how long an endpoint may take to stay where it was put.
+const moveTime = 2 * time.Second
 
 // expire forgets members whose record has run out.
 func (m *mesh) expire(now time.Time) {
