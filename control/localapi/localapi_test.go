@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/credant/credant/integration/strict"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -147,7 +148,7 @@ func TestOnlyRootTakesDown(t *testing.T) {
 		return
 	}
 	if os.Getuid() != 0 {
-		t.Skip("needs root, to become nobody")
+		strict.Skip(t, "only root can become nobody")
 	}
 	s := &stub{down: make(chan struct{})}
 	socket := serve(t, s)
