@@ -50,6 +50,7 @@ type Greeter struct {
 	record   wire.SignedRecord
 	recorded time.Time // when it was set
 
+	seen     seen
 	targets  *targets
 	own      map[netip.AddrPort]struct{}
 	members  *members
@@ -73,6 +74,7 @@ func NewGreeter(c GreeterConfig) *Greeter {
 		helloKey: c.Network.HelloKey(),
 		prefix6:  c.Network.Prefix6(),
 		rand:     c.Rand,
+		seen:     newSeen(),
 		targets:  newTargets(),
 		members:  newMembers(),
 		jar:      newCookieJar(c.Rand),

@@ -43,6 +43,7 @@ func TestReplaysChangeNothing(t *testing.T) {
 		for i, d := range datagrams {
 			for _, h := range []*host{a, b} {
 				for _, from := range []netip.AddrPort{d.from, a.addr, b.addr, elsewhere} {
+					h.g.seen = newSeen() // or it would not even be opened
 					mets, sends := len(h.mets), len(h.sends)
 					h.receive(from, d.data)
 					if len(h.mets) != mets || len(h.twins) != 0 {
@@ -94,10 +95,33 @@ func TestOldConfirmDoesNotMoveAMember(t *testing.T) {
 		t.Fatalf("not met at the new address: %d meetings", len(b.mets))
 	}
 	for ; w.now < 6*time.Minute; w.now += 7 * time.Second {
+		b.g.seen = newSeen()
 		b.receive(old, datagrams[2].data)
 	}
 	if len(b.mets) != 2 {
 		t.Error("an old confirm counts again")
+	}
+}
+
+// A copy from the same source is dropped unopened; a copy from elsewhere must
+// not keep the original from being heard.
+func TestCopiesAreNotOpened(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(networkKey(t, 1), addrA), w.add(networkKey(t, 1), addrB)
+	a.hint(SourceStatic, b.addr)
+	hello := w.inFlight[0].data
+	var reasons []string
+	for _, from := range []string{"192.0.2.66:40066", addrA, addrA, "198.51.100.1:40009", addrA} {
+		reasons = append(reasons, b.receive(netip.MustParseAddrPort(from), hello))
+	}
+	if d := cmp.Diff([]string{"", "", dropReplay, "", dropReplay}, reasons); d != "" {
+		t.Errorf("reasons (-want +got):\n%s", d)
+	}
+	forged := slices.Clone(hello)
+	forged[900] ^= 1
+	b.receive(netip.MustParseAddrPort("192.0.2.67:1"), forged)
+	if reason := b.receive(netip.MustParseAddrPort("192.0.2.67:1"), hello); reason != "" {
+		t.Errorf("after a forgery with its nonce: %q", reason)
 	}
 }
 

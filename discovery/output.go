@@ -69,6 +69,7 @@ const (
 	dropNoRecord    = "no-record"      // nothing to answer with yet
 	dropSelf        = "self"           // my own hello came back
 	dropTransaction = "no-transaction" // answers nothing that I asked, or too late
+	dropReplay      = "replay"         // a copy of what came before, byte for byte
 	dropDuplicate   = "duplicate"      // has been answered already
 	dropRecipient   = "recipient"      // meant for another node
 	dropAddress     = "wrong-address"  // answers from where I did not ask

@@ -24,10 +24,15 @@ func (g *Greeter) receive(now time.Time, from netip.AddrPort, datagram []byte) s
 	if g.record.IsZero() {
 		return dropNoRecord
 	}
+	hash := g.seen.hash(from, datagram)
+	if g.seen.has(hash) {
+		return dropReplay
+	}
 	h, r, err := wire.OpenHello(datagram, g.helloKey, g.prefix6)
 	if err != nil {
 		return wire.DropReason(err)
 	}
+	g.seen.add(hash)
 	if h.Step != wire.StepHello && h.To != g.self {
 		return dropRecipient
 	}
