@@ -106,7 +106,10 @@ func handler(ctx context.Context, d Daemon) http.Handler {
 			writeError(w, http.StatusForbidden, errors.New("only root may take a network down: run it with sudo"))
 			return
 		}
-		writeJSON(w, http.StatusOK, struct{}{})
+		// The answer has to be out before the end begins, which closes this
+		// connection as well.
+		w.WriteHeader(http.StatusNoContent)
+		_ = http.NewResponseController(w).Flush()
 		d.Down()
 	})
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) {
