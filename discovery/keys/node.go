@@ -103,7 +103,7 @@ func (k NodePublic) Verify(msg []byte, sig [ed25519.SignatureSize]byte) bool {
 	return ed25519.Verify(k[:], msg, sig[:])
 }
 
-// idBits is 80: the part of an IPv6 address behind the network's /48.
+// idBytes is what is left of an IPv6 address behind the network's /48.
 const idBytes = 80 / 8
 
 // NodeID is the short form of a node key that people see: 16 base32 characters,

@@ -219,3 +219,32 @@ func TestStepNames(t *testing.T) {
 		t.Errorf("steps are %s", s)
 	}
 }
+
+// What a member's flood costs: two signatures a reply, one a hello; an
+// outsider's ends at the seal.
+func BenchmarkOpenHello(b *testing.B) {
+	key, prefix6 := testNetwork(b).HelloKey(), testNetwork(b).Prefix6()
+	steps, from := exchange(b, testNode(b, 2), testNode(b, 3))
+	for i, h := range steps {
+		sealed, err := SealHello(h, key, from[i])
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run("step="+h.Step.String(), func(b *testing.B) {
+			for b.Loop() {
+				if _, _, err := OpenHello(sealed, key, prefix6); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	garbage := make([]byte, HelloSize)
+	garbage[0], garbage[1] = magic|Version, byte(KindHello)
+	b.Run("step=outsider", func(b *testing.B) {
+		for b.Loop() {
+			if _, _, err := OpenHello(garbage, key, prefix6); err == nil {
+				b.Fatal("opened")
+			}
+		}
+	})
+}

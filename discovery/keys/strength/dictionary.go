@@ -1,7 +1,8 @@
 package strength
 
 import (
-	"encoding/json"
+	"bytes"
+	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -59,24 +60,40 @@ func dictionaries(runes []rune) []match {
 
 // rankAll fills in the lowest rank that any list has for each key.
 func rankAll(ranks map[string]int) {
-	rank := func(list []string) {
-		for i, w := range list {
-			if old, ok := ranks[w]; ok && (old == 0 || old > i+1) {
-				ranks[w] = i + 1
-			}
+	rank := func(w []byte, r int) {
+		if old, ok := ranks[string(w)]; ok && (old == 0 || old > r) {
+			ranks[string(w)] = r
 		}
 	}
-	rank(own)
+	for i, w := range own {
+		rank([]byte(w), i+1)
+	}
 	for _, name := range assets {
-		var list struct{ List []string }
 		b, err := data.Asset(name)
-		if err == nil {
-			err = json.Unmarshal(b, &list)
-		}
 		if err != nil {
 			panic("strength: read " + name + ": " + err.Error()) // linked in, so it is a defect
 		}
-		rank(list.List)
+		for i, w := range words(b) {
+			rank(w, i+1)
+		}
+	}
+}
+
+// words yields the words of {"List": ["word", ...]}. No word has an escape, and
+// decoding to strings would take ten times the memory.
+func words(asset []byte) iter.Seq2[int, []byte] {
+	return func(yield func(int, []byte) bool) {
+		quoted, i := false, 0
+		for part := range bytes.SplitSeq(asset, []byte{'"'}) {
+			// The first string is the key.
+			if quoted {
+				if i > 0 && !yield(i-1, part) {
+					return
+				}
+				i++
+			}
+			quoted = !quoted
+		}
 	}
 }
 

@@ -1,10 +1,13 @@
 package strength
 
 import (
+	"encoding/json"
 	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/ccojocar/zxcvbn-go/data"
 
 	"github.com/credant/credant/discovery/keys/internal/eff"
 )
@@ -89,6 +92,30 @@ func TestBitsGrows(t *testing.T) {
 	}
 	if want := 6.0 * float64(len(random)) * 0.9; last < want {
 		t.Errorf("Bits(%q) = %.1f, want at least %.1f", random, last, want)
+	}
+}
+
+// The lists are read without a JSON parser, and say the same.
+func TestWords(t *testing.T) {
+	for _, name := range assets {
+		b, err := data.Asset(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want struct{ List []string }
+		if err := json.Unmarshal(b, &want); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for i, w := range words(b) {
+			if i != n || i >= len(want.List) || string(w) != want.List[i] {
+				t.Fatalf("%s: word %d is %q at %d", name, n, w, i)
+			}
+			n++
+		}
+		if n == 0 || n != len(want.List) {
+			t.Errorf("%s: %d words, want %d", name, n, len(want.List))
+		}
 	}
 }
 
