@@ -333,11 +333,14 @@ func (l *checkList) advance(now time.Time) {
 			p.state, p.next = failed, time.Time{}
 		}
 	}
+	if l.controlling {
+		l.consider(now)
+	}
 	if !l.advanceExchange(now) {
 		l.pingDue(now)
 	}
 	if l.controlling {
-		l.consider(now)
+		l.consider(now) // the exchange may have failed
 	}
 	l.judge(now)
 }
@@ -408,7 +411,7 @@ func (l *checkList) nextDue() (time.Time, bool) {
 			next = t
 		}
 	}
-	send := l.mayPing()
+	send := l.mayPing(true)
 	for _, p := range l.pairs {
 		switch {
 		case !p.pending():
@@ -419,7 +422,7 @@ func (l *checkList) nextDue() (time.Time, bool) {
 		}
 	}
 	if l.exchange.pair != nil {
-		sooner(latest(l.exchange.next, send))
+		sooner(latest(l.exchange.next, l.mayPing(false)))
 	}
 	sooner(l.round.retry)
 	sooner(l.round.window)

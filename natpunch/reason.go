@@ -49,7 +49,7 @@ func (l *checkList) nothingToCheck() string {
 	for _, c := range l.announced {
 		ip := c.Addr.Addr().Unmap()
 		switch {
-		case c.Type == wire.Relayed:
+		case c.Type == wire.Relayed, within(s.overlay, ip):
 		case ip.Is6() && !s.HasIPv6:
 			ipv6 = true
 		case ip.Is4() && !s.HasIPv4:

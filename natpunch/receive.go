@@ -7,10 +7,11 @@ import (
 	"github.com/credant/credant/natpunch/demux"
 )
 
-// mayPing is when the next ping may leave, as far as this peer's budget goes.
-func (l *checkList) mayPing() time.Time {
+// mayPing is when the next ping may leave, as far as this peer's budget goes. The
+// few pings of an exchange are not paced: each of them is what somebody waits for.
+func (l *checkList) mayPing(paced bool) time.Time {
 	t := l.link.pings.ready()
-	if !l.link.lastPing.IsZero() {
+	if paced && !l.link.lastPing.IsZero() {
 		t = latest(t, l.link.lastPing.Add(pace))
 	}
 	return t
@@ -18,7 +19,7 @@ func (l *checkList) mayPing() time.Time {
 
 // sendPing sends a ping if the budgets have one left.
 func (l *checkList) sendPing(now time.Time, p *candidatePair, nominates bool) bool {
-	if l.mayPing().After(now) || !l.agent.pings.take(now) {
+	if l.mayPing(p != l.exchange.pair).After(now) || !l.agent.pings.take(now) {
 		return false
 	}
 	l.link.pings.take(now)

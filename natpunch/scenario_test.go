@@ -37,17 +37,3 @@ func twoHomes(t *testing.T) (*simnet, *simNode, *simNode) {
 	b.setLocal()
 	return n, a, b
 }
-
-func TestTwoNATs(t *testing.T) {
-	n, a, b := twoHomes(t)
-	if got := a.stun.Result().IPv4; got.Mapping != EndpointIndependent || len(got.Reflexive) != 1 || got.Reflexive[0] != netip.MustParseAddrPort("198.51.100.11:41000") {
-		t.Fatalf("STUN says %+v", got)
-	}
-	start := n.now
-	meet(a, b, 0, 0)
-	if !n.run(time.Minute, bothSettled(a, b)) {
-		t.Fatalf("no path; lost %v, %v; drops %v, %v", a.lost, b.lost, a.drops, b.drops)
-	}
-	t.Logf("direct after %v; %d and %d datagrams", n.now.Sub(start), a.sent, b.sent)
-	samePair(t, a, b)
-}

@@ -65,8 +65,23 @@ func newNode(h *simHost, id int, bits ...int) *simNode {
 	n.stun.SetLocal(h.addrs, h.port)
 	h.receive = n.take
 	n.setLocal()
+	n.keepAlive()
 	return n
 }
+
+// keepAlive is WireGuard's persistent keepalive on every selected path.
+func (n *simNode) keepAlive() {
+	n.net.after(25*time.Second, func() {
+		for _, c := range n.agent.peers {
+			if c.selected != nil {
+				n.simHost.send(c.selected.remote, keepalive)
+			}
+		}
+		n.keepAlive()
+	})
+}
+
+var keepalive = append([]byte{4, 0, 0, 0}, make([]byte, 28)...)
 
 var simOverlay = []netip.Prefix{netip.MustParsePrefix("fd5a:5555:5555::/48"), netip.MustParsePrefix("10.77.0.0/16")}
 
@@ -96,6 +111,8 @@ func (n *simNode) take(from netip.AddrPort, b []byte) {
 	switch demux.Classify(b) {
 	case demux.STUN:
 		reason = n.stun.Receive(n.net.now, from, b)
+	case demux.WireGuard:
+		return
 	case demux.CredAnt:
 		reason = n.agent.Receive(n.net.now, from, b)
 	default:
@@ -188,7 +205,11 @@ func samePair(t *testing.T, a, b *simNode) {
 		t.Helper()
 		var got netip.AddrPort
 		take := to.receive
-		to.receive = func(src netip.AddrPort, _ []byte) { got = src }
+		to.receive = func(src netip.AddrPort, b []byte) {
+			if string(b) == "datagram" {
+				got = src
+			}
+		}
 		from.send(addr, []byte("datagram"))
 		a.net.run(10*time.Second, func() bool { return got.IsValid() })
 		to.receive = take

@@ -296,3 +296,53 @@ func (n *simNode) selectedAt(i int) time.Time {
 	}
 	return n.at[i]
 }
+
+// TestLossyTopologies: one datagram of twenty is lost on each of two to six
+// links. Nearly all get their path soon, all of them in the end, and whoever has one agrees with the other side.
+func TestLossyTopologies(t *testing.T) {
+	count := *topologyCount / 3
+	if testing.Short() {
+		count = min(count, 100)
+	}
+	possible, direct, agreed := 0, 0, 0
+	for seed := uint64(1); seed <= uint64(count); seed++ {
+		want := reference(seed)
+		if want == 0 {
+			continue
+		}
+		possible++
+		top := newTopology(seed)
+		n := top.net
+		a := newNode(top.hosts[0], 1, top.bits[0]...)
+		b := newNode(top.hosts[1], 2, top.bits[1]...)
+		a.learnReflexive(top.servers)
+		b.learnReflexive(top.servers)
+		n.run(10*time.Second, nil)
+		a.setLocal()
+		b.setLocal()
+		n.loss = 0.05
+		meet(a, b, 0, 0)
+		if n.run(3*time.Second, bothSettled(a, b)) {
+			direct++
+		}
+		n.run(10*time.Minute, nil)
+		pathA, okA := a.agent.Path(b.key)
+		pathB, okB := b.agent.Path(a.key)
+		if okA && okB {
+			agreed++
+			samePair(t, a, b)
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d:\n%s%v, %v", seed, top.text, pathA, pathB)
+		}
+		sent := a.sent + b.sent
+		n.run(time.Hour, nil)
+		if okA && okB && a.sent+b.sent > sent {
+			t.Fatalf("seed %d: %d datagrams in an hour in which nothing happened", seed, a.sent+b.sent-sent)
+		}
+	}
+	t.Logf("of %d: direct within 3 s %d, in the end %d", possible, direct, agreed)
+	if direct < possible*95/100 || agreed < possible*99/100 {
+		t.Errorf("of %d: direct within 3 s %d, in the end %d", possible, direct, agreed)
+	}
+}
