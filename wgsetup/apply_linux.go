@@ -104,7 +104,7 @@ func (d *Device) applyPeers(steps []Step) (done []Step, err error) {
 	var errs []error
 	for _, s := range steps {
 		p := peerConfig(s)
-		if linkLocal(p.Endpoint) {
+		if d.unreachable(p.Endpoint) {
 			errs = append(errs, fmt.Errorf("%s: %w", s, ErrLinkLocalEndpoint))
 			p.Endpoint = nil
 		}
@@ -123,10 +123,11 @@ func (d *Device) applyPeers(steps []Step) (done []Step, err error) {
 	return done, errors.Join(errs...)
 }
 
-// linkLocal says whether WireGuard cannot be given this endpoint. (An embedded
-// device's datagrams would lose the zone on their way through its Bind.)
-func linkLocal(endpoint *net.UDPAddr) bool {
-	return endpoint != nil && endpoint.IP.To4() == nil && endpoint.IP.IsLinkLocalUnicast()
+// unreachable says whether WireGuard cannot be given this endpoint: wgctrl
+// writes no IPv6 zone to the kernel.
+func (d *Device) unreachable(endpoint *net.UDPAddr) bool {
+	return endpoint != nil && d.backend.kind() == Kernel &&
+		endpoint.IP.To4() == nil && endpoint.IP.IsLinkLocalUnicast()
 }
 
 func peerConfig(s Step) wgtypes.PeerConfig {

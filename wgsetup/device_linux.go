@@ -161,7 +161,7 @@ func (d *Device) SetEndpoint(peer wgtypes.Key, endpoint netip.AddrPort) error {
 	switch {
 	case !endpoint.IsValid():
 		return fmt.Errorf("set endpoint of peer %s: no address", peer)
-	case linkLocal(addr):
+	case d.unreachable(addr):
 		return fmt.Errorf("set endpoint of peer %s to %s: %w", peer, endpoint, ErrLinkLocalEndpoint)
 	}
 	err = d.backend.configure(wgtypes.Config{Peers: []wgtypes.PeerConfig{{
@@ -222,7 +222,7 @@ func (d *Device) Reset(peer wgtypes.Key) error {
 		}
 	}
 	add := peerConfig(Step{op: addPeer, peer: again})
-	if linkLocal(add.Endpoint) {
+	if d.unreachable(add.Endpoint) {
 		return fmt.Errorf("reset peer %s: %w", peer, ErrLinkLocalEndpoint)
 	}
 	err = d.backend.configure(wgtypes.Config{Peers: []wgtypes.PeerConfig{

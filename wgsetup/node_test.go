@@ -136,7 +136,7 @@ func joined(t *testing.T, backend Backend) (a, b *node) {
 // ping fails the test without an answer from an overlay address.
 func (n *node) ping(t *testing.T, to netip.Prefix) {
 	t.Helper()
-	if out, err := n.ns.Try("ping", "-c", "20", "-i", "0.1", "-w", "8", "-W", "2", "-q", "-A", to.Addr().String()); err != nil {
+	if out, err := n.ns.Try("ping", "-c", "3", "-i", "0.1", "-w", "10", to.Addr().String()); err != nil {
 		t.Fatalf("ping: %v\n%s", err, out)
 	}
 }

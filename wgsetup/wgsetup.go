@@ -99,9 +99,10 @@ type SidePort interface {
 
 // Errors that callers branch on.
 var (
-	// ErrLinkLocalEndpoint means that WireGuard cannot be given this
-	// endpoint: the ways to set one have no place for an IPv6 zone.
-	ErrLinkLocalEndpoint = errors.New("WireGuard cannot be given an IPv6 link-local endpoint")
+	// ErrLinkLocalEndpoint means that the kernel cannot be given this
+	// endpoint: the way to it has no place for an IPv6 zone. The embedded
+	// backend takes any.
+	ErrLinkLocalEndpoint = errors.New("the kernel's WireGuard cannot be given an IPv6 link-local endpoint")
 	// ErrNoPeer means that the device has no such peer.
 	ErrNoPeer = errors.New("no such peer")
 	// ErrClosed means that the device was removed or detached.

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -34,7 +33,7 @@ func Open(name string, mtu int, side *SidePort, log *slog.Logger) (*Device, erro
 	}
 	d := &Device{
 		name: name,
-		wg:   device.NewDevice(keepUp(t), NewBind(conn.NewDefaultBind(), side), logger(log)),
+		wg:   device.NewDevice(keepUp(t), NewBind(side), logger(log)),
 	}
 	// Up now, with a port that the kernel chooses: ConfigureDevice then
 	// reports a port that is taken, where a later Up would only log it.

@@ -1,10 +1,9 @@
 // Package embedded runs WireGuard in this process: wireguard-go on a TUN
 // device, for kernels without the WireGuard module.
 //
-// Its socket is shared. A Bind passes WireGuard's datagrams on to wireguard-go
-// with the batches and the GSO and GRO of the standard Bind, and everything
-// else to the SidePort, whose writes leave through the same socket, so both
-// have one NAT mapping.
+// Its socket is shared. A Bind passes WireGuard's datagrams on to wireguard-go,
+// in batches and with GSO and GRO, and everything else to the SidePort, whose
+// writes leave through the same socket, so both have one NAT mapping.
 //
 // The device is driven through wgctrl's types, encoded to and parsed from the
 // cross-platform configuration protocol

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.zx2c4.com/wireguard/conn"
 )
 
 const (
@@ -36,7 +34,7 @@ type SidePort struct {
 	readDeadline deadline
 
 	mu        sync.Mutex
-	bind      conn.Bind
+	bind      *Bind
 	port      uint16
 	closeOnce sync.Once
 }
@@ -83,7 +81,7 @@ func (s *SidePort) deliver(datagram []byte, from netip.AddrPort) {
 }
 
 // attach makes writes go through b from now on.
-func (s *SidePort) attach(b conn.Bind) {
+func (s *SidePort) attach(b *Bind) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bind = b
@@ -132,7 +130,7 @@ func (s *SidePort) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) 
 	if bind == nil {
 		return 0, s.opError("write", net.ErrClosed)
 	}
-	if err := send(bind, b, to); err != nil {
+	if err := bind.Send([][]byte{b}, newEndpoint(to)); err != nil {
 		return 0, s.opError("write", err)
 	}
 	return len(b), nil

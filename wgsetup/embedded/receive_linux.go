@@ -1,0 +1,101 @@
+package embedded
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+
+	"golang.org/x/net/ipv6"
+	"golang.zx2c4.com/wireguard/conn"
+)
+
+// maxSegments is how many datagrams the kernel makes one of with GRO, and of
+// one with GSO.
+const maxSegments = 64
+
+// receiver reads one socket for wireguard-go, which calls receive from one
+// goroutine.
+type receiver struct {
+	socket *socket
+	side   *SidePort
+	msgs   []ipv6.Message
+	last   *endpoint // of the datagram before: most come from one peer
+}
+
+func newReceiver(s *socket, side *SidePort) *receiver {
+	return &receiver{socket: s, side: side, msgs: newMessages(conn.IdealBatchSize)}
+}
+
+// receive implements conn.ReceiveFunc. With GRO, few long messages are read
+// into the last buffers and cut into the first ones, which is cheaper than it
+// looks: a train of 64 is one system call.
+func (r *receiver) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
+	msgs := r.msgs[:min(len(bufs), len(r.msgs))]
+	first := 0
+	if r.socket.gro {
+		first = max(0, len(msgs)-max(1, len(msgs)/maxSegments))
+	}
+	for i := first; i < len(msgs); i++ {
+		msgs[i].Buffers[0] = bufs[i]
+		msgs[i].OOB = msgs[i].OOB[:cap(msgs[i].OOB)]
+		msgs[i].Addr = nil
+	}
+	count, err := r.socket.batch.ReadBatch(msgs[first:], 0)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for i := first; i < first+count; i++ {
+		n = r.split(&msgs[i], i, n, bufs, sizes, eps)
+	}
+	return n, nil
+}
+
+// split passes a message's datagrams on: WireGuard's into the buffers from n
+// on, others to the side port. The message lies in buffer at, and n may not go
+// beyond that.
+func (r *receiver) split(m *ipv6.Message, at, n int, bufs [][]byte, sizes []int, eps []conn.Endpoint) int {
+	info, segment := parseControl(m.OOB[:m.NN])
+	if segment == 0 {
+		segment = m.N
+	}
+	ep := r.endpoint(m.Addr, info)
+	for rest := m.Buffers[0][:m.N]; len(rest) > 0; {
+		datagram := rest[:min(segment, len(rest))]
+		rest = rest[len(datagram):]
+		switch {
+		case !isWireGuard(datagram):
+			r.side.deliver(datagram, ep.dst)
+		case n <= at:
+			// Into an earlier buffer, or towards the front of its own,
+			// over what has been passed on.
+			sizes[n] = copy(bufs[n], datagram)
+			eps[n] = ep
+			n++
+		}
+	}
+	return n
+}
+
+// endpoint returns the datagram's source. It is the last one again if it
+// equals it.
+func (r *receiver) endpoint(addr net.Addr, info []byte) *endpoint {
+	udp := addr.(*net.UDPAddr)
+	dst := udp.AddrPort()
+	dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
+	if r.last != nil && r.last.dst == dst && r.last.src.Load().equal(info) {
+		return r.last
+	}
+	ep := &endpoint{dst: dst, udp: udp}
+	if info != nil {
+		ep.src.Store(&source{message: append([]byte(nil), info...)})
+	}
+	r.last = ep
+	return ep
+}
+
+// isWireGuard is the rule that the kernel backend's nftables apply too: a type
+// of 1 to 4 and three reserved zero bytes.
+func isWireGuard(b []byte) bool {
+	return len(b) >= 4 && binary.LittleEndian.Uint32(b)-1 < 4
+}
