@@ -103,9 +103,14 @@ func (p *program) askPassphrase(ctx context.Context) ([]byte, error) {
 	defer tty.Close()
 	fd := int(tty.Fd())
 	before, err := term.GetState(fd)
+	if err == nil {
+		// Before the question, for those who type faster than we read.
+		err = echoOff(fd)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask for the passphrase: %w", err)
 	}
+	defer func() { _ = term.Restore(fd, before) }()
 	fmt.Fprintf(tty, "Passphrase of network %s (\"credant new\" makes one): ", p.set.network)
 	type answer struct {
 		pass []byte
@@ -119,7 +124,6 @@ func (p *program) askPassphrase(ctx context.Context) ([]byte, error) {
 	select {
 	case <-ctx.Done():
 		// The read cannot be woken; the process ends with it still waiting.
-		_ = term.Restore(fd, before)
 		fmt.Fprintln(tty)
 		return nil, ctx.Err()
 	case a := <-typed:
