@@ -225,3 +225,17 @@ func TestInterruptBeforeTheInterfaceIsUpEndsTheDaemon(t *testing.T) {
 		t.Errorf("the daemon did not end; its log:\n%s", logged())
 	}
 }
+
+func TestWatchShowsUntilInterrupted(t *testing.T) {
+	env := append(sandbox(t), "CREDANT_PASSPHRASE="+goodPassphrase, "NO_COLOR=1")
+	if tm := onTerminal(t, env, "up"); tm.ends() != exitDone {
+		t.Fatal(tm.text())
+	}
+	tm := onTerminal(t, env, "status", "--watch")
+	tm.expect("203.0.113.9:23456")
+	tm.expect("\x1b[H\x1b[2J")
+	tm.enter("\x03")
+	if code := tm.ends(); code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
+}
