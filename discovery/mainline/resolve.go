@@ -27,7 +27,7 @@ type resolver struct {
 	log     *slog.Logger
 
 	wanted  chan struct{}
-	changed func() // called after addresses came in
+	changed func() // called when addresses came in, and after each round
 
 	mu       sync.Mutex
 	resolved []netip.AddrPort
@@ -61,7 +61,15 @@ func newResolver(hostPorts []string, lookup func(context.Context, string) ([]net
 }
 
 // want asks for fresh addresses. It never blocks.
-func (r *resolver) want() { notify(r.wanted) }
+func (r *resolver) want() {
+	if len(r.names) == 0 {
+		return
+	}
+	r.mu.Lock()
+	r.busy = true
+	r.mu.Unlock()
+	notify(r.wanted)
+}
 
 // addrs returns what is known by now.
 func (r *resolver) addrs() []netip.AddrPort {
@@ -97,9 +105,6 @@ func (r *resolver) round(ctx context.Context) {
 		if !n.at.IsZero() && time.Since(n.at) < resolveAgain {
 			continue
 		}
-		r.mu.Lock()
-		r.busy = true
-		r.mu.Unlock()
 		wg.Go(func() {
 			ips, err := r.lookup(ctx, n.host)
 			if err == nil {
@@ -110,8 +115,9 @@ func (r *resolver) round(ctx context.Context) {
 	}
 	wg.Wait()
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.busy = false
+	r.mu.Unlock()
+	r.changed()
 }
 
 func (r *resolver) add(n *bootstrapName, ips []netip.Addr, err error) {
@@ -134,6 +140,6 @@ func (r *resolver) add(n *bootstrapName, ips []netip.Addr, err error) {
 	}
 	r.mu.Unlock()
 	if len(ips) > 0 {
-		r.changed()
+		r.changed() // the first to come in is used at once
 	}
 }
