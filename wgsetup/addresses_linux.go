@@ -33,8 +33,8 @@ func (h *host) usable(skip []string) ([]netip.Prefix, error) {
 	usable := make(map[int]bool, len(links))
 	for _, l := range links {
 		a := l.Attrs()
-		usable[a.Index] = a.Flags&net.FlagUp != 0 && a.Flags&net.FlagLoopback == 0 &&
-			a.OperState != netlink.OperDown && a.OperState != netlink.OperLowerLayerDown &&
+		// The carrier, not the operational state, which follows later.
+		usable[a.Index] = a.RawFlags&unix.IFF_LOWER_UP != 0 && a.Flags&net.FlagLoopback == 0 &&
 			!marked(a.Alias) && !slices.Contains(skip, a.Name)
 	}
 	list, err := dumped(func() ([]netlink.Addr, error) { return h.nl.AddrList(nil, netlink.FAMILY_ALL) })

@@ -28,6 +28,7 @@ type Device struct {
 	mu      sync.Mutex // everything below, and all that changes the host
 	target  target
 	index   int  // of the link
+	mark    int  // WireGuard's firewall mark, which the side port follows
 	adopted bool // Open found it
 	created bool // Open made it
 	closed  bool
@@ -115,11 +116,11 @@ func (d *Device) reconcile() ([]Step, error) {
 	if err != nil {
 		return done, err
 	}
-	mark := a.mark
+	d.mark = a.mark
 	if d.target.mark != 0 {
-		mark = d.target.mark
+		d.mark = d.target.mark
 	}
-	return done, d.backend.follow(d.target.port, mark)
+	return done, d.backend.follow(d.target.port, d.mark)
 }
 
 // Peers returns WireGuard's state of each peer.

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"errors"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -170,7 +168,7 @@ func TestOneMapping(t *testing.T) {
 	})
 }
 
-func TestSidePortSurvivesFlushRuleset(t *testing.T) {
+func TestKernelSurvivesFlushRuleset(t *testing.T) {
 	needBackend(t, Kernel)
 	a, b := joined(t, Kernel)
 	atB := b.listenSide(t)
@@ -191,7 +189,7 @@ func portText(n *node) string {
 
 // A crash leaves the device; the next Open adopts it, and no packet is lost on
 // the way.
-func TestAdoptsWithoutLoss(t *testing.T) {
+func TestKernelAdoptsWithoutLoss(t *testing.T) {
 	needBackend(t, Kernel)
 	for _, crash := range []bool{false, true} {
 		name := map[bool]string{false: "detach", true: "crash"}[crash]
@@ -270,7 +268,7 @@ func (d *Device) crash() {
 	d.host.close()
 }
 
-func TestChangesBackend(t *testing.T) {
+func TestKernelChangesBackend(t *testing.T) {
 	needBackend(t, Kernel)
 	ns := nstest.New(t)
 	key, err := wgtypes.GeneratePrivateKey()
@@ -291,7 +289,7 @@ func TestChangesBackend(t *testing.T) {
 	})
 }
 
-func TestClean(t *testing.T) {
+func TestKernelClean(t *testing.T) {
 	needBackend(t, Kernel)
 	ns := nstest.New(t)
 	key, err := wgtypes.GeneratePrivateKey()
@@ -347,13 +345,4 @@ func TestFirewallMark(t *testing.T) {
 		}
 		a.ping(t, b.overlay[0])
 	})
-}
-
-func TestKernelSaysWhatIsMissing(t *testing.T) {
-	if err := Check(Kernel); err != nil && !strings.Contains(err.Error(), "modprobe wireguard") {
-		t.Error(err)
-	}
-	if os.Getenv("CREDANT_TEST_KERNEL") != "" && errors.Is(Check(Auto), os.ErrNotExist) {
-		t.Error("the kernel's WireGuard was not found")
-	}
 }

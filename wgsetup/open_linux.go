@@ -72,22 +72,34 @@ func open(ctx context.Context, c Config, kind Backend) (_ *Device, err error) {
 	if d.watch, err = newWatch(); err != nil {
 		return nil, err
 	}
-	if err := d.findLink(); err != nil {
-		return nil, err
-	}
-	if err := d.takePort(ctx); err != nil {
+	if err := d.makeLink(ctx); err != nil {
 		return nil, err
 	}
 	a, err := d.read()
 	if err != nil {
 		return nil, err
 	}
-	d.index = a.index
+	d.index, d.mark = a.index, a.mark
 	if d.side, err = d.backend.openSide(d.target.port, a.mark); err != nil {
 		return nil, fmt.Errorf("open device %s: %w: %w", d.target.iface, errNoSidePort, err)
 	}
 	d.seen = h.snapshot()
 	return d, nil
+}
+
+// makeLink makes or adopts the link. Another network's start may take the name
+// that was free a moment ago.
+func (d *Device) makeLink(ctx context.Context) error {
+	for tries := 1; ; tries++ {
+		if err := d.findLink(); err != nil {
+			return err
+		}
+		err := d.takePort(ctx)
+		nameTaken := errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY)
+		if err == nil || !nameTaken || d.created || d.config.Interface != "" || tries == 8 {
+			return err
+		}
+	}
 }
 
 // findLink decides on the name, and whether the link is there already.

@@ -140,7 +140,7 @@ func (d *Device) peersDiffer() bool {
 	}
 	var p planner
 	p.peers(d.target.desired.Peers, have)
-	return len(p.steps) > 0 || uint16(dev.ListenPort) != d.target.port
+	return len(p.steps) > 0 || uint16(dev.ListenPort) != d.target.port || dev.FirewallMark != d.mark
 }
 
 // compare tells Changes if the rest of the host is not what it was.
