@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/credant/credant/control/localapi"
@@ -47,12 +46,8 @@ func (p *program) follow(ctx context.Context, started time.Time) error {
 	case errors.Is(context.Cause(watch), errWatched):
 		writeWrapped(p.stdout, 0, fmt.Sprintf("No other node yet. The search goes on in the background, \"%s\" shows it. Is the same passphrase up on another machine, with the same check words?", p.withNetwork("credant status")))
 		return nil
-	}
-	if errors.Is(err, localapi.ErrNotRunning) || err == nil {
+	case err == nil, errors.Is(err, localapi.ErrNotRunning):
 		return fmt.Errorf("the daemon has ended: see %s", p.logPath())
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil
 	}
 	return err
 }
