@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/credant/credant/discovery/wire"
+	"github.com/credant/credant/natpunch/demux"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -144,7 +145,6 @@ func TestCrossedHelloExchanges(t *testing.T) {
 	r, _ := internet(n)
 	a := newNode(r.host(41000, "198.51.100.11", "2001:db8::11"), 1, 24, 64)
 	b := newNode(r.host(42000, "198.51.100.12", "2001:db8:1::12"), 2, 24, 64)
-	second := func(n *simNode) netip.AddrPort { return netip.AddrPortFrom(n.addrs[1], n.port) }
 	for _, order := range [][4]int{{0, 1, 1, 0}, {1, 0, 0, 1}, {0, 1, 0, 1}} {
 		ab, ba := simPairs(a.key, b.key, 1)
 		a.agent.RemovePeer(b.key)
@@ -348,6 +348,9 @@ func TestRemovedAndAddedAgain(t *testing.T) {
 		samePair(t, a, b)
 		if len(y.selects) != 1 || len(y.lost) > 0 {
 			t.Errorf("node %d: the other side was told %v, %v", i, y.selects, y.lost)
+		}
+		if y.drops[demux.DropReplayed] > 0 {
+			t.Errorf("node %d: pings were dropped: %v", i, y.drops)
 		}
 	}
 }

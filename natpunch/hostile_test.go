@@ -252,7 +252,8 @@ func TestDependentMappingOnBothSidesGivesUp(t *testing.T) {
 	n.run(time.Hour, nil)
 	sent := a.sent + b.sent
 	n.run(10*time.Hour, nil)
-	if got := (a.sent + b.sent - sent) / 20; got > 300 {
+	t.Logf("%d datagrams an hour each", (a.sent+b.sent-sent)/20)
+	if got := (a.sent + b.sent - sent) / 20; got > 60 {
 		t.Errorf("%d datagrams an hour each, for nothing", got)
 	}
 }

@@ -21,6 +21,8 @@ type simnet struct {
 	order  int
 	sent   int // datagrams that hosts sent
 	trace  func(simPacket)
+	// slow adds to the delay of what is sent from or to an address.
+	slow map[netip.Addr]time.Duration
 }
 
 type simPacket struct {
@@ -119,7 +121,7 @@ func (r *realm) pass(p simPacket) {
 	if n.loss > 0 && n.rng.Float64() < n.loss {
 		return
 	}
-	n.after(r.delay, func() {
+	n.after(r.delay+n.slow[p.from.Addr()]+n.slow[p.to.Addr()], func() {
 		to := p.to.Addr()
 		if h := r.hosts[to]; h != nil {
 			if h.port == p.to.Port() && h.receive != nil {

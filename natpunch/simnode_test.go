@@ -230,3 +230,12 @@ func bindingResponse(request []byte, mapped netip.AddrPort) []byte {
 		&stun.XORMappedAddress{IP: mapped.Addr().AsSlice(), Port: int(mapped.Port())},
 		stun.NewSoftware("sim"), stun.Fingerprint).Raw
 }
+
+// openTestCheck reads a check with the key of the one it is for.
+func openTestCheck(p *keys.Pair, b []byte) (check, error) {
+	body, err := wire.OpenPair(wire.KindCheck, p, b)
+	if err != nil {
+		return check{}, err
+	}
+	return parseCheck(body)
+}
