@@ -59,10 +59,13 @@ func TestNewCandidates(t *testing.T) {
 			b.realm.hosts[extra] = b.simHost
 			b.addrs = append(b.addrs, extra)
 			b.prefixes = append(b.prefixes, netip.PrefixFrom(extra, extra.BitLen()-8))
-			b.setLocal()
 			ab, _ := simPairs(a.key, b.key, 1)
 			a.agent.SetPeer(n.now, Peer{Node: b.key, Pair: ab, Candidates: b.candidates()})
 			a.advance()
+			if got := a.sent + b.sent - sent; got != tt.want-1 {
+				t.Errorf("%d pings at once, want %d", got, tt.want-1)
+			}
+			b.setLocal()
 			n.run(time.Minute, nil)
 			if len(a.selects) != tt.want || len(b.selects) != tt.want {
 				t.Errorf("%v, %v; want %d", a.selects, b.selects, tt.want)
@@ -82,6 +85,7 @@ func TestSuspectPathIsPreferred(t *testing.T) {
 	fast := netip.MustParseAddr("198.51.100.13")
 	b.realm.hosts[fast] = b.simHost
 	b.addrs = []netip.Addr{b.addrs[0], fast}
+	b.asked = map[netip.AddrPort]netip.Addr{}
 	n.slow[b.addrs[0]] = 30 * time.Millisecond
 	ab, ba := simPairs(a.key, b.key, 1)
 	a.agent.SetPeer(n.now, Peer{Node: b.key, Pair: ab, Candidates: b.candidates()})
@@ -160,7 +164,7 @@ func TestNominationNeedsItsAnswer(t *testing.T) {
 				if c.Nominated {
 					nominations++
 				}
-				if reason, _ := a.sends(from, m.answer(s, nil)); reason != "" {
+				if reason := a.agent.Receive(n.now, from, m.answer(s, nil)); reason != "" {
 					t.Fatalf("pong dropped: %s", reason)
 				}
 			}

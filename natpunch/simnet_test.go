@@ -69,6 +69,8 @@ type simHost struct {
 	addrs   []netip.Addr
 	port    uint16
 	receive func(from netip.AddrPort, b []byte)
+	// answers come from the address that was asked, if this is not nil.
+	asked map[netip.AddrPort]netip.Addr
 }
 
 func newSimnet(seed uint64) *simnet {
@@ -107,6 +109,10 @@ func (r *realm) inner(g gateway) *realm {
 // send sends from the host's own port; the network chooses the source address.
 func (h *simHost) send(to netip.AddrPort, b []byte) {
 	h.realm.net.sent++
+	if a, ok := h.asked[to]; ok {
+		h.realm.pass(simPacket{netip.AddrPortFrom(a, h.port), to, b})
+		return
+	}
 	for _, a := range h.addrs {
 		if a.Is4() == to.Addr().Is4() {
 			h.realm.pass(simPacket{netip.AddrPortFrom(a, h.port), to, b})
@@ -127,6 +133,9 @@ func (r *realm) pass(p simPacket) {
 			if h.port == p.to.Port() && h.receive != nil {
 				if n.trace != nil {
 					n.trace(p)
+				}
+				if h.asked != nil {
+					h.asked[p.from] = to
 				}
 				h.receive(p.from, p.data)
 			}
