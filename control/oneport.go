@@ -20,7 +20,8 @@ type sidePort interface {
 	WriteToUDPAddrPort([]byte, netip.AddrPort) (int, error)
 }
 
-// datagram is one that came in, and its first bytes' verdict.
+// datagram is one that came in, and its first bytes' verdict. Its buffer goes
+// back with release: a flood must not become garbage.
 type datagram struct {
 	from netip.AddrPort
 	kind demux.Kind
@@ -42,20 +43,37 @@ type onePort struct {
 	side  sidePort
 	inbox chan datagram
 	dht   map[bool]*dhtConn // by "is IPv6"
+	free  chan []byte
 	drops *drops
 }
 
 func newOnePort(side sidePort, d *drops) *onePort {
-	p := &onePort{side: side, inbox: make(chan datagram, inboxSize), drops: d}
+	p := &onePort{side: side, inbox: make(chan datagram, inboxSize), free: make(chan []byte, inboxSize), drops: d}
 	p.dht = map[bool]*dhtConn{false: newDHTConn(p, false), true: newDHTConn(p, true)}
 	return p
 }
 
+func (p *onePort) buffer() []byte {
+	select {
+	case b := <-p.free:
+		return b
+	default:
+		return make([]byte, largestDatagram+1)
+	}
+}
+
+func (p *onePort) release(b []byte) {
+	select {
+	case p.free <- b[:cap(b)]:
+	default:
+	}
+}
+
 // Run hands datagrams on until the side port is closed or ctx ends.
 func (p *onePort) Run(ctx context.Context) error {
-	buf := make([]byte, largestDatagram+1)
 	for {
-		n, from, err := p.side.ReadFromUDPAddrPort(buf)
+		b := p.buffer()
+		n, from, err := p.side.ReadFromUDPAddrPort(b)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -64,33 +82,37 @@ func (p *onePort) Run(ctx context.Context) error {
 		case err != nil:
 			// An ICMP error of an earlier datagram. The path's checks find out
 			// for themselves.
-			p.drops.count("icmp-error")
-			continue
+			p.drop(b, "icmp-error")
 		case n > largestDatagram:
-			p.drops.count("size")
-			continue
+			p.drop(b, "size")
+		default:
+			p.handle(b[:n], from)
 		}
-		p.handle(buf[:n], from)
 	}
 }
 
+// handle takes the buffer over.
 func (p *onePort) handle(b []byte, from netip.AddrPort) {
-	kind := demux.Classify(b)
-	d := datagram{from: from, kind: kind, data: append([]byte(nil), b...)}
-	switch kind {
+	d := datagram{from: from, kind: demux.Classify(b), data: b}
+	switch d.kind {
 	case demux.DHT:
 		if !p.dht[from.Addr().Is6()].deliver(d) {
-			p.drops.count("dht-busy")
+			p.drop(b, "dht-busy")
 		}
 	case demux.STUN, demux.CredAnt:
 		select {
 		case p.inbox <- d:
 		default:
-			p.drops.count("busy")
+			p.drop(b, "busy")
 		}
 	default:
-		p.drops.count("unknown-protocol")
+		p.drop(b, "unknown-protocol")
 	}
+}
+
+func (p *onePort) drop(b []byte, reason string) {
+	p.drops.count(reason)
+	p.release(b)
 }
 
 func (p *onePort) send(b []byte, to netip.AddrPort) error {
@@ -141,7 +163,9 @@ func (c *dhtConn) ReadFrom(b []byte) (int, net.Addr, error) {
 		}
 		select {
 		case d := <-c.queue:
-			return copy(b, d.data), net.UDPAddrFromAddrPort(d.from), nil
+			n := copy(b, d.data)
+			c.port.release(d.data)
+			return n, net.UDPAddrFromAddrPort(d.from), nil
 		case <-c.closed:
 			return 0, nil, net.ErrClosed
 		case <-expired:

@@ -82,8 +82,8 @@ func TestOnePortIsBounded(t *testing.T) {
 	d := newDrops()
 	p := newOnePort(newMemoryPort(), d)
 	for range 2 * inboxSize {
-		p.handle([]byte{0xa1, 1}, from4)
-		p.handle([]byte("d1:y1:re"), from4)
+		p.handle(append(p.buffer()[:0], 0xa1, 1), from4)
+		p.handle(append(p.buffer()[:0], "d1:y1:re"...), from4)
 	}
 	got := d.snapshot()
 	if got["busy"] != inboxSize || got["dht-busy"] != 2*inboxSize-dhtQueueSize {

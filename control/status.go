@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/credant/credant/control/localapi"
@@ -161,11 +162,13 @@ func sourceStatus(s discovery.SourceStatus) localapi.Source {
 func (d *daemon) statusDrops() map[string]uint64 {
 	all := d.drops.snapshot()
 	for reason, n := range d.device.Drops() {
-		all["port-"+reason] += n
+		if n > 0 {
+			all[strings.ReplaceAll(reason, " ", "-")] += n
+		}
 	}
 	if d.sources.dht != nil {
 		for reason, n := range d.sources.dht.Drops() {
-			all["dht-"+reason] += n
+			all["dht-"+strings.TrimPrefix(reason, "dht-")] += n
 		}
 	}
 	return all
