@@ -209,7 +209,7 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 }
 
 // gcPercent is how much garbage may come on top of the live heap.
-const gcPercent = 30
+const gcPercent = 10
 
 // run starts everything and takes it down again.
 func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (err error) {
@@ -226,8 +226,8 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (
 	if err := d.begin(ctx); err != nil {
 		return err
 	}
-	// Half of the live heap is buffers for WireGuard that are hardly touched:
-	// at Go's default of 100 % the collector would wait for twice of them.
+	// Most of the heap is wireguard-go's 64 kB buffers, of which a page or two
+	// are ever touched. They must not decide how much garbage may lie about.
 	debug.SetGCPercent(gcPercent)
 	group, ctx := errgroup.WithContext(ctx)
 	task := func(name string, run func(context.Context) error) {
