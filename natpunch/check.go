@@ -68,9 +68,9 @@ var checkDecoding = func() cbor.DecMode {
 		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
 		IndefLength:      cbor.IndefLengthForbidden,
 		TagsMd:           cbor.TagsForbidden,
-		MaxNestedLevels:  4,
-		MaxArrayElements: 16,
-		MaxMapPairs:      16,
+		MaxNestedLevels:  6,
+		MaxArrayElements: 32,
+		MaxMapPairs:      32,
 	}.DecMode()
 	if err != nil {
 		panic("natpunch: " + err.Error())

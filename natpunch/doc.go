@@ -19,5 +19,5 @@
 // anything but what its budgets allow (budget.go), whatever a peer says.
 //
 // Opening sockets, resolving servers and setting WireGuard endpoints are for
-// others. Start at agent.go, then peer.go.
+// others. Start at agent.go, then checklist.go.
 package natpunch

@@ -1,0 +1,206 @@
+package natpunch
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire"
+)
+
+// trust is what a check list thinks of the selected pair.
+type trust uint8
+
+const (
+	// seeking: there is no path, or it is suspect. Pings say so to the peer.
+	seeking trust = iota
+	// verifying: the peer has no path; ours is checked anew, with all others.
+	verifying
+	// settled: there is a path, and nothing is sent.
+	settled
+)
+
+const (
+	// A second round follows a failed one soon, as its start may have missed
+	// the peer's; of the attempts that succeed, 97.6 % do so at the first
+	// (arXiv 2510.27500), so then it gets rare.
+	retryAfter   = time.Second
+	firstBackoff = 30 * time.Second
+	lastBackoff  = time.Hour
+	// verifyEvery bounds the rounds that a peer's seeking pings start.
+	verifyEvery = 2 * time.Second
+	// answerEvery does so where we have given up too. It is longer than a round:
+	// two lists that fail must not wake each other for ever.
+	answerEvery = 10 * time.Second
+	// grace is how long the controlled agent waits for a nomination after its
+	// own checks are done.
+	grace = 2 * time.Second
+)
+
+// checkList is RFC 8445's: the candidate pairs of one peer and what is known of
+// them.
+type checkList struct {
+	agent       *Agent
+	node        keys.NodePublic
+	pair        keys.Pair
+	controlling bool
+
+	announced []wire.Candidate
+	pairs     []*candidatePair // best first
+	selected  *candidatePair   // one of pairs; nil: none
+	trust     trust
+	round     round
+	exchange  exchange
+	link      link
+
+	due   time.Time // for the agent's heap
+	index int       // in it; -1: not in it
+}
+
+// round is one go at all pairs.
+type round struct {
+	started  time.Time
+	failures int       // rounds that failed in a row
+	learned  int       // peer-reflexive candidates since it started
+	retry    time.Time // the next round; zero: none
+	window   time.Time // when the best so far is nominated; zero: not open
+	grace    time.Time // when a missing nomination is a failure
+	why      string    // the path is suspect
+	told     bool      // a Lost was emitted since the last Select
+}
+
+// link is what of the pair's traffic outlives rounds.
+type link struct {
+	number       uint64 // of the last ping sent
+	seen         window // numbers of pings received
+	lastPing     time.Time
+	pings, pongs bucket
+	reflexive    [2]netip.AddrPort // last told, IPv4 and IPv6
+}
+
+func newLink(number uint64) link {
+	return link{number: number, pings: newBucket(peerBurst, peerRate), pongs: newBucket(pongBurst, pongRate)}
+}
+
+func newCheckList(a *Agent, p Peer) *checkList {
+	return &checkList{
+		agent: a, node: p.Node, pair: p.Pair,
+		controlling: a.self.Compare(p.Node) < 0,
+		link:        newLink(a.number),
+		index:       -1,
+	}
+}
+
+// renew takes the pair of a peer that has started anew: it knows of no path, but
+// the one there was is likely to work.
+func (l *checkList) renew(now time.Time, pair keys.Pair) {
+	l.pair = pair
+	pings := l.link.pings // a peer cannot refill its budget by starting anew
+	l.link = newLink(l.agent.number)
+	l.link.pings = pings
+	l.exchange = exchange{}
+	for _, p := range l.pairs {
+		p.sent, p.nominatedAt = [4]transaction{}, time.Time{}
+	}
+	l.trust, l.round.why, l.round.failures = seeking, "the peer started anew", 0
+	l.startRound(now)
+}
+
+// setCandidates takes what the peer announces. A settled list checks what is new
+// and better than what it has, any other checks everything when something is new.
+func (l *checkList) setCandidates(now time.Time, announced []wire.Candidate) {
+	l.round.learned = 0
+	l.announced = slices.Clone(announced[:min(len(announced), 2*maxCandidates)])
+	fresh := l.reconcile()
+	if l.trust == settled {
+		l.startBetter(now, fresh)
+	} else if len(fresh) > 0 || l.round.started.IsZero() {
+		l.extendRound(now, fresh)
+	}
+}
+
+func (l *checkList) localChanged(now time.Time, linksChanged bool) {
+	fresh := l.reconcile()
+	if linksChanged {
+		fresh = l.pairs
+	}
+	if l.trust == settled {
+		l.startBetter(now, fresh)
+	} else {
+		l.extendRound(now, fresh)
+	}
+}
+
+// restart begins to seek. Asked again while it does, it only notes why.
+func (l *checkList) restart(now time.Time, why string) {
+	busy := l.trust != settled && l.searching()
+	l.trust = seeking
+	l.round.why = why
+	l.round.failures = 0
+	if !l.exchange.nominates {
+		l.exchange = exchange{}
+	}
+	if !busy {
+		l.startRound(now)
+	}
+}
+
+// verify starts a round because the peer has no path.
+func (l *checkList) verify(now time.Time) {
+	if l.trust != settled {
+		return
+	}
+	if now.Sub(l.round.started) < verifyEvery {
+		if l.controlling && l.exchange.pair == nil {
+			l.nominate(now, l.selected) // the peer may just have missed it
+		}
+		return
+	}
+	l.trust = verifying
+	l.round.why = "the peer lost the path"
+	if !l.exchange.nominates {
+		l.exchange = exchange{}
+	}
+	l.startRound(now)
+}
+
+// selectPair makes p the path; the peer has, or will have, the same.
+func (l *checkList) selectPair(p *candidatePair, initiate bool) {
+	news := p != l.selected || l.trust == seeking
+	l.selected, l.trust = p, settled
+	l.round = round{started: l.round.started}
+	for _, o := range l.pairs {
+		if o.rank <= p.rank {
+			o.stop()
+		}
+	}
+	if news {
+		l.agent.emit(Select{Node: l.node, Path: l.path(), Initiate: initiate})
+	}
+}
+
+func (l *checkList) path() Path {
+	return Path{Addr: l.selected.remote, Kind: l.selected.rank.kind(), RTT: l.selected.rtt}
+}
+
+// validated takes a path that a hello exchange proved. The peer heard the same,
+// unless there were several exchanges: then the controlling agent nominates one.
+func (l *checkList) validated(now time.Time, addr netip.AddrPort, rtt time.Duration) {
+	p := l.learn(addr)
+	p.stop()
+	p.state, p.validAt = succeeded, now
+	if rtt > 0 {
+		p.rtt = rtt
+	}
+	if l.trust != settled {
+		l.selectPair(p, false)
+		return
+	}
+	if p != l.selected && l.controlling && !l.exchange.nominates {
+		if p.rank <= l.selected.rank {
+			p = l.selected
+		}
+		l.nominate(now, p)
+	}
+}
