@@ -58,6 +58,10 @@ func (l leakChecked) Run() int {
 	return code
 }
 
+// quickExit keeps the race detector from waiting for a second at the end of
+// each process.
+const quickExit = "atexit_sleep_ms=0"
+
 // TestScripts runs credant as people do. The commands are the real ones; in
 // place of the daemon stands runStub, which the scripts direct by TEST_DAEMON.
 func TestScripts(t *testing.T) {
@@ -82,6 +86,7 @@ func TestScripts(t *testing.T) {
 					return err
 				}
 			}
+			e.Setenv("GORACE", quickExit)
 			e.Setenv("TEST_RUN", run)
 			e.Setenv("TEST_ETC", filepath.Join(e.WorkDir, "etc"))
 			e.Setenv("CREDANT_STATE_DIR", filepath.Join(e.WorkDir, "state"))

@@ -130,7 +130,7 @@ func sandbox(t *testing.T) []string {
 		os.RemoveAll(run)
 	})
 	return []string{
-		"TEST_RUN=" + run, "TEST_ETC=" + filepath.Join(run, "etc"),
+		"GORACE=" + quickExit, "TEST_RUN=" + run, "TEST_ETC=" + filepath.Join(run, "etc"),
 		"CREDANT_STATE_DIR=" + filepath.Join(run, "state"),
 		"TERM=xterm", "NO_COLOR=",
 	}
@@ -207,7 +207,7 @@ func TestInterruptEndsOnlyTheDisplay(t *testing.T) {
 func TestInterruptBeforeTheInterfaceIsUpEndsTheDaemon(t *testing.T) {
 	env := append(sandbox(t), "CREDANT_PASSPHRASE="+goodPassphrase, "TEST_DAEMON=hangs")
 	tm := onTerminal(t, env, "up")
-	state := strings.TrimPrefix(env[2], "CREDANT_STATE_DIR=")
+	state := strings.TrimPrefix(env[3], "CREDANT_STATE_DIR=")
 	logged := func() string {
 		b, _ := os.ReadFile(filepath.Join(state, "default", "log"))
 		return string(b)
