@@ -31,6 +31,8 @@ type Peer struct {
 	// the two processes has started anew.
 	Pair       keys.Pair
 	Candidates []wire.Candidate
+	// NAT4 is what the peer knows of the NAT in front of it.
+	NAT4 wire.NATBehavior
 	// Version is the negotiated wire version; zero is 1, and 1 is all there is.
 	Version uint8
 }
@@ -77,6 +79,7 @@ func (a *Agent) SetLocal(now time.Time, l Local) {
 	a.now = now
 	old := a.site.Local
 	linksChanged := !slices.Equal(old.Prefixes, l.Prefixes) || old.HasIPv4 != l.HasIPv4 || old.HasIPv6 != l.HasIPv6
+	a.site.NAT4 = l.NAT4
 	if !linksChanged && slices.Equal(old.Candidates, l.Candidates) {
 		return
 	}
@@ -107,6 +110,7 @@ func (a *Agent) SetPeer(now time.Time, p Peer) bool {
 		c.renew(now, p.Pair)
 	}
 	a.tags[p.Pair.RecvTag] = c
+	c.nat4 = p.NAT4
 	c.setCandidates(now, p.Candidates)
 	a.reschedule(c)
 	return true

@@ -383,28 +383,38 @@ func TestReasons(t *testing.T) {
 	srflx := func(s string) wire.Candidate {
 		return wire.Candidate{Type: wire.ServerReflexive, Addr: netip.MustParseAddrPort(s)}
 	}
+	var none [2]wire.Behavior
+	const independent, dependent = wire.EndpointIndependent, wire.AddressDependent
+	nine := []wire.Candidate{srflx("198.51.100.9:1000")}
 	tests := map[string]struct {
 		offline bool
 		peer    []wire.Candidate
 		want    string
+		nats    [2]wire.Behavior // own, the peer's
 	}{
-		"nothing told":     {false, nil, "the peer has not told an address yet"},
-		"other family":     {false, []wire.Candidate{cand("[2001:db8::1]:1000")}, "the peer has only IPv6 addresses, and this host has no IPv6"},
-		"private":          {false, []wire.Candidate{cand("10.9.9.9:1000")}, "the peer knows only addresses inside another private network"},
-		"offline":          {true, []wire.Candidate{cand("198.51.100.9:1000")}, "this host has no network"},
-		"one":              {false, []wire.Candidate{cand("198.51.100.9:1000")}, "no answer at the peer's only address, 198.51.100.9:1000"},
-		"two":              {false, []wire.Candidate{srflx("198.51.100.9:1000"), cand("198.51.100.8:1000")}, "no answer at any of the peer's 2 addresses (198.51.100.8:1000, 198.51.100.9:1000)"},
-		"only our overlay": {false, []wire.Candidate{cand("10.77.1.1:1000")}, "the peer has not told an address yet"},
+		"nothing told":        {false, nil, "the peer has not told an address yet", none},
+		"other family":        {false, []wire.Candidate{cand("[2001:db8::1]:1000")}, "the peer has only IPv6 addresses, and this host has no IPv6", none},
+		"private":             {false, []wire.Candidate{cand("10.9.9.9:1000")}, "the peer knows only addresses inside another private network", none},
+		"offline":             {true, []wire.Candidate{cand("198.51.100.9:1000")}, "this host has no network", none},
+		"one":                 {false, []wire.Candidate{cand("198.51.100.9:1000")}, "no answer at the peer's only address, 198.51.100.9:1000", none},
+		"two":                 {false, []wire.Candidate{srflx("198.51.100.9:1000"), cand("198.51.100.8:1000")}, "no answer at any of the peer's 2 addresses (198.51.100.8:1000, 198.51.100.9:1000)", none},
+		"both NATs dependent": {false, nine, "no answer at the peer's only address, 198.51.100.9:1000: both NATs take another port for each destination, so neither side knows where to send", [2]wire.Behavior{dependent, dependent}},
+		"own NAT dependent":   {false, nine, "no answer at the peer's only address, 198.51.100.9:1000: this host's NAT takes another port for each destination, which a NAT at the other end seldom lets in", [2]wire.Behavior{dependent, independent}},
+		"its NAT dependent":   {false, nine, "no answer at the peer's only address, 198.51.100.9:1000: the peer's NAT takes another port for each destination, so the peer is not where it says", [2]wire.Behavior{0, dependent}},
+		"only our overlay":    {false, []wire.Candidate{cand("10.77.1.1:1000")}, "the peer has not told an address yet", none},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			n, a, b := twoPublic(t)
+			a.agent.SetLocal(n.now, Local{
+				Candidates: a.candidates(), Prefixes: a.prefixes, HasIPv4: true, NAT4: wire.NATBehavior{Mapping: tt.nats[0]},
+			})
 			if tt.offline {
 				a.addrs, a.prefixes = nil, nil
 				a.setLocal()
 			}
 			ab, _ := simPairs(a.key, b.key, 1)
-			a.agent.SetPeer(n.now, Peer{Node: b.key, Pair: ab, Candidates: tt.peer})
+			a.agent.SetPeer(n.now, Peer{Node: b.key, Pair: ab, Candidates: tt.peer, NAT4: wire.NATBehavior{Mapping: tt.nats[1]}})
 			a.advance()
 			n.run(10*time.Minute, nil)
 			if len(a.lost) != 1 || a.lost[0].Reason != tt.want {

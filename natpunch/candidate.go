@@ -18,6 +18,9 @@ type Local struct {
 	// HasIPv4 and HasIPv6 say which families reach beyond the host's own links.
 	// Without either, only neighbours are checked.
 	HasIPv4, HasIPv6 bool
+	// NAT4 is what is known of the NAT in front of this host. It changes no
+	// choice, only what is said about a path that there is not.
+	NAT4 wire.NATBehavior
 }
 
 // rank orders kinds of paths: a higher one is worth leaving a working path for,

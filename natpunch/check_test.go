@@ -3,87 +3,74 @@ package natpunch
 import (
 	"bytes"
 	"encoding/hex"
+	"encoding/json"
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/credant/credant/discovery/wire"
 )
 
-// Checks as another implementation has to write them: canonical CBOR.
-var checkVectors = []struct {
-	name  string
-	check check
-	hex   string
-}{
-	{
-		"ping",
-		check{Type: ping, Number: 1, ID: testID},
-		"a3" + "0101" + "0201" + "034c" + testIDHex,
-	},
-	{
-		"nominating ping of a sender without a path",
-		check{Type: ping, Number: 1 << 40, ID: testID, Nominated: true, Seeking: true},
-		"a5" + "0101" + "021b0000010000000000" + "034c" + testIDHex + "04f5" + "05f5",
-	},
-	{
-		"pong, IPv4",
-		check{Type: pong, ID: testID, Observed: netip.MustParseAddrPort("192.0.2.1:32853")},
-		"a3" + "0102" + "034c" + testIDHex + "0646" + "c0000201" + "8055",
-	},
-	{
-		"pong, IPv6, that follows a nomination",
-		check{Type: pong, ID: testID, Nominated: true, Observed: netip.MustParseAddrPort("[2001:db8::1]:443")},
-		"a4" + "0102" + "034c" + testIDHex + "04f5" + "0652" + "20010db8000000000000000000000001" + "01bb",
-	},
+// vectors are testdata/checks.json, which another implementation can read.
+type vectors struct {
+	Checks []struct {
+		Name, Body, Type, ID string
+		Number               uint64
+		Nominated, Seeking   bool
+		Observed             netip.AddrPort
+	}
+	RefusedBodies []struct{ Name, Body string } `json:"refused_bodies"`
 }
 
-const testIDHex = "b7e7a701bc34d686fa87dfae"
+func loadVectors(tb testing.TB) vectors {
+	tb.Helper()
+	b, err := os.ReadFile("testdata/checks.json")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var v vectors
+	if err := json.Unmarshal(b, &v); err != nil {
+		tb.Fatal(err)
+	}
+	if len(v.Checks) == 0 || len(v.RefusedBodies) == 0 {
+		tb.Fatal("no vectors")
+	}
+	return v
+}
 
 var testID = transactionID{0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae}
 
 func TestCheckVectors(t *testing.T) {
-	for _, v := range checkVectors {
-		t.Run(v.name, func(t *testing.T) {
-			want := unhex(t, v.hex)
-			got, err := appendCheck([]byte("x"), v.check)
+	for _, v := range loadVectors(t).Checks {
+		t.Run(v.Name, func(t *testing.T) {
+			c := check{
+				Type: map[string]checkType{"ping": ping, "pong": pong}[v.Type], Number: v.Number,
+				ID: transactionID(unhex(t, v.ID)), Nominated: v.Nominated, Seeking: v.Seeking, Observed: v.Observed,
+			}
+			want := unhex(t, v.Body)
+			got, err := appendCheck([]byte("x"), c)
 			if err != nil || !bytes.Equal(got[1:], want) || got[0] != 'x' {
 				t.Fatalf("encoded %x, %v; want %x", got, err, want)
 			}
 			back, err := parseCheck(want)
-			if err != nil || back != v.check {
-				t.Fatalf("parsed %+v, %v; want %+v", back, err, v.check)
+			if err != nil || back != c {
+				t.Fatalf("parsed %+v, %v; want %+v", back, err, c)
 			}
 		})
 	}
 }
 
 func TestParseCheckRefuses(t *testing.T) {
-	for name, in := range map[string]string{
-		"nothing":               "",
-		"another type":          "a3" + "0103" + "0201" + "034c" + testIDHex,
-		"ping without number":   "a2" + "0101" + "034c" + testIDHex,
-		"ping that observed":    "a4" + "0101" + "0201" + "034c" + testIDHex + "0646" + "c00002018055",
-		"pong with number":      "a4" + "0102" + "0201" + "034c" + testIDHex + "0646" + "c00002018055",
-		"pong without observed": "a2" + "0102" + "034c" + testIDHex,
-		"short id":              "a3" + "0101" + "0201" + "034b" + testIDHex[2:],
-		"no id":                 "a2" + "0101" + "0201",
-		"id as text":            "a3" + "0101" + "0201" + "036c" + testIDHex,
-		"short address":         "a3" + "0102" + "034c" + testIDHex + "0645" + "c000020180",
-		"IPv4 in IPv6":          "a3" + "0102" + "034c" + testIDHex + "0652" + "00000000000000000000ffffc0000201" + "01bb",
-		"key given twice":       "a4" + "0101" + "0201" + "0202" + "034c" + testIDHex,
-		"indefinite length":     "bf" + "0101" + "0201" + "034c" + testIDHex + "ff",
-		"trailing byte":         "a3" + "0101" + "0201" + "034c" + testIDHex + "00",
-		"tag":                   "a3" + "0101" + "02c101" + "034c" + testIDHex,
-	} {
-		if c, err := parseCheck(unhex(t, in)); err == nil {
-			t.Errorf("%s: parsed %+v", name, c)
+	for _, v := range loadVectors(t).RefusedBodies {
+		if c, err := parseCheck(unhex(t, v.Body)); err == nil {
+			t.Errorf("%s: parsed %+v", v.Name, c)
 		}
 	}
 }
 
 // A later version may add fields.
 func TestUnknownKeysArePassedOver(t *testing.T) {
-	got, err := parseCheck(unhex(t, "a4"+"0101"+"0201"+"034c"+testIDHex+"1863"+"83010203"))
+	got, err := parseCheck(append(unhex(t, "a401010201186383010203034c"), testID[:]...))
 	if want := (check{Type: ping, Number: 1, ID: testID}); err != nil || got != want {
 		t.Errorf("parsed %+v, %v", got, err)
 	}
@@ -106,8 +93,8 @@ func TestEveryCheckFits(t *testing.T) {
 
 // What is parsed is written the same again, but for keys that we do not know.
 func FuzzParseCheck(f *testing.F) {
-	for _, v := range checkVectors {
-		f.Add(unhex(f, v.hex))
+	for _, v := range loadVectors(f).Checks {
+		f.Add(unhex(f, v.Body))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > wire.CheckSize {
@@ -131,8 +118,8 @@ func FuzzParseCheck(f *testing.F) {
 // Whatever arrives from wherever, the agent stays bounded and answers at most one
 // datagram of the same size at once.
 func FuzzReceive(f *testing.F) {
-	for _, v := range checkVectors {
-		f.Add(unhex(f, v.hex), true)
+	for _, v := range loadVectors(f).Checks {
+		f.Add(unhex(f, v.Body), true)
 	}
 	f.Add([]byte{0xa1, 3}, false)
 	f.Fuzz(func(t *testing.T, b []byte, sealed bool) {

@@ -47,6 +47,7 @@ type checkList struct {
 	controlling bool
 
 	announced []wire.Candidate
+	nat4      wire.NATBehavior
 	pairs     []*candidatePair // best first
 	selected  *candidatePair   // one of pairs; nil: none
 	trust     trust

@@ -1,8 +1,6 @@
 package natpunch
 
-import (
-	"slices"
-)
+import "slices"
 
 // evaluate compares the answers. An old status stands while a new measurement
 // has brought none.

@@ -1,8 +1,6 @@
 package natpunch
 
-import (
-	"container/heap"
-)
+import "container/heap"
 
 func (a *Agent) reschedule(c *checkList) {
 	due, ok := c.nextDue()

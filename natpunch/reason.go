@@ -33,15 +33,32 @@ func (l *checkList) missing() string {
 		names = append(names[:namedAddresses], "…")
 	}
 	list := strings.Join(names, ", ")
+	if answered {
+		return "the peer answered at one of its addresses (" + list + "), but chose no path"
+	}
+	where := "at the peer's only address, " + list
+	if len(l.pairs) > 1 {
+		where = fmt.Sprintf("at any of the peer's %d addresses (%s)", len(l.pairs), list)
+	}
+	return "no answer " + where + l.likelyCause()
+}
+
+// likelyCause names what the NATs have to do with it, as far as they are known.
+func (l *checkList) likelyCause() string {
+	own, its := dependent(l.agent.site.NAT4), dependent(l.nat4)
 	switch {
-	case answered:
-		return fmt.Sprintf("the peer answered at one of %s, but chose no path", list)
-	case len(l.pairs) == 1:
-		return "no answer at the peer's only address, " + list
+	case own && its:
+		return ": both NATs take another port for each destination, so neither side knows where to send"
+	case own:
+		return ": this host's NAT takes another port for each destination, which a NAT at the other end seldom lets in"
+	case its:
+		return ": the peer's NAT takes another port for each destination, so the peer is not where it says"
 	default:
-		return fmt.Sprintf("no answer at any of the peer's %d addresses (%s)", len(l.pairs), list)
+		return ""
 	}
 }
+
+func dependent(n wire.NATBehavior) bool { return n.Mapping > wire.EndpointIndependent }
 
 func (l *checkList) nothingToCheck() string {
 	s := &l.agent.site
