@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -68,6 +67,7 @@ type daemon struct {
 	mesh    *mesh
 	cache   *cacheFile
 	memory  memory
+	heap    heapPace
 	sources sources
 	events  *eventLog
 	drops   *drops
@@ -208,9 +208,6 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 	return s
 }
 
-// gcPercent is how much garbage may come on top of the live heap.
-const gcPercent = 10
-
 // run starts everything and takes it down again.
 func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (err error) {
 	ctx, d.stop = context.WithCancelCause(ctx)
@@ -226,9 +223,6 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (
 	if err := d.begin(ctx); err != nil {
 		return err
 	}
-	// Most of the heap is wireguard-go's 64 kB buffers, of which a page or two
-	// are ever touched. They must not decide how much garbage may lie about.
-	debug.SetGCPercent(gcPercent)
 	group, ctx := errgroup.WithContext(ctx)
 	task := func(name string, run func(context.Context) error) {
 		group.Go(func() error {
@@ -348,6 +342,7 @@ func (d *daemon) look(now time.Time) {
 		return
 	}
 	d.mesh.looked(now, now, states)
+	d.heap.look(now, states).apply()
 }
 
 // perform carries out what the mesh wants done, the device first.

@@ -99,7 +99,7 @@ func (m *mesh) claims() []claim {
 // nil where the record is this node's own, too old, or one too many.
 func (m *mesh) learn(now, wall time.Time, r wire.Record, signed wire.SignedRecord, age time.Duration) *peer {
 	p := m.file(now, wall, r, signed, age)
-	if p != nil && !m.agent.SetPeer(now, natpunch.Peer{Node: p.node, Pair: p.pair, Candidates: p.record.Candidates, Version: p.version}) {
+	if p != nil && !m.agent.SetPeer(now, natpunch.Peer{Node: p.node, Pair: p.pair, Candidates: p.record.Candidates, NAT4: p.record.NAT4, Version: p.version}) {
 		m.drops.count("agent-full")
 	}
 	return p

@@ -171,6 +171,9 @@ func (m *mesh) tellLocal(now time.Time) {
 	for _, c := range local.Candidates {
 		own = append(own, c.Addr)
 	}
+	if m.stun != nil {
+		local.NAT4 = wireNAT(m.stun.Result().IPv4)
+	}
 	m.agent.SetLocal(now, local)
 	m.greeter.SetOwnAddresses(own)
 }
