@@ -150,3 +150,30 @@ func unhex(tb testing.TB, s string) []byte {
 	}
 	return b
 }
+
+func BenchmarkReceive(b *testing.B) {
+	ab, ba := simPairs(simKey(1), simKey(2), 1)
+	a := NewAgent(AgentConfig{Self: simKey(1)})
+	a.SetLocal(epoch, Local{HasIPv4: true})
+	a.SetPeer(epoch, Peer{Node: simKey(2), Pair: ab})
+	from := netip.MustParseAddrPort("198.51.100.77:7000")
+	a.Validated(epoch, simKey(2), from, 0)
+	seal := func(n uint64) []byte {
+		d, err := sealCheck(&ba, check{Type: ping, Number: n, ID: testID})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return d
+	}
+	replay, forged := seal(1), seal(1)
+	forged[50] ^= 1
+	a.Receive(epoch, from, replay)
+	for name, d := range map[string][]byte{"unknown": make([]byte, wire.CheckSize), "forged": forged, "replayed": replay} {
+		b.Run("datagram="+name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				a.Receive(epoch, from, d)
+			}
+		})
+	}
+}
