@@ -12,7 +12,7 @@ import (
 
 var (
 	topologySeed  = flag.Uint64("topology.seed", 0, "run this random topology alone, and log it")
-	topologyCount = flag.Int("topology.count", 3000, "random topologies to run")
+	topologyCount = flag.Int("topology.count", 2000, "random topologies to run")
 )
 
 // topology is where two nodes are. It is made from its seed alone, so that the
