@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -111,15 +111,17 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	if err := checkFixed(c.IPs, asked); err != nil {
 		return nil, err
 	}
-	wanted := firstNonZero(c.Port, remembered.Port, randomPort())
-	iface := c.Interface
-	if iface == "" {
-		iface = remembered.Interface
+	wanted := cmp.Or(c.Port, remembered.Port, randomPort())
+	open := func(iface string) (*wgsetup.Device, error) {
+		return wgsetup.Open(ctx, wgsetup.Config{
+			Network: c.Network, Interface: iface, Backend: wgsetup.Backend(c.Backend),
+			PrivateKey: id.wireGuard, Port: wanted, Log: c.Log,
+		})
 	}
-	d.device, err = wgsetup.Open(ctx, wgsetup.Config{
-		Network: c.Network, Interface: iface, Backend: wgsetup.Backend(c.Backend),
-		PrivateKey: id.wireGuard, Port: wanted, Log: c.Log,
-	})
+	d.device, err = open(cmp.Or(c.Interface, remembered.Interface))
+	if err != nil && c.Interface == "" && remembered.Interface != "" {
+		d.device, err = open("") // the remembered name is another's by now
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -143,10 +145,6 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	d.cache = openCache(filepath.Join(networkDir(c.StateDir, c.Network), "cache"), c.Log)
 	d.sources = d.newSources(network)
 	return d, nil
-}
-
-func firstNonZero(ports ...uint16) uint16 {
-	return ports[slices.IndexFunc(ports, func(p uint16) bool { return p != 0 })]
 }
 
 // sources are what names addresses. A nil one is switched off.
@@ -218,6 +216,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (
 			end = d.device.Detach
 		}
 		err = errors.Join(err, end())
+		d.log.Info("network is down", "network", d.config.Network, "why", context.Cause(ctx))
 		listener.Close() // last: whoever waits for the end watches the socket
 	}()
 	if err := d.begin(ctx); err != nil {

@@ -110,6 +110,9 @@ func (m *mesh) receive(now, wall time.Time, d datagram) {
 
 // dispatch returns the reason for which the datagram was dropped, or nothing.
 func (m *mesh) dispatch(now, wall time.Time, d datagram) string {
+	if d.from.Addr().IsLinkLocalUnicast() {
+		return "link-local"
+	}
 	if d.kind == demux.STUN {
 		if m.stun == nil {
 			return "stun-unasked"
@@ -134,7 +137,12 @@ func (m *mesh) dispatch(now, wall time.Time, d datagram) string {
 
 // hint takes an address at which a member may answer.
 func (m *mesh) hint(now time.Time, source discovery.Source, addr netip.AddrPort) {
-	if m.reached(addr) {
+	switch {
+	case m.reached(addr):
+		return
+	case addr.Addr().IsLinkLocalUnicast():
+		// wgctrl writes no zone: such an endpoint means nothing to the kernel.
+		m.drops.count("link-local")
 		return
 	}
 	m.greeter.Hint(now, source, addr)
