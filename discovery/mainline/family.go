@@ -39,7 +39,6 @@ type family struct {
 	table    table
 	known    []netip.AddrPort
 	searches int // that began while nobody answered
-	silent   bool
 	found    map[netip.AddrPort]struct{}
 	foundAt  time.Time
 }
@@ -119,6 +118,7 @@ func (f *family) run(ctx context.Context) error {
 		now := time.Now()
 		f.step(ctx, now)
 		f.publish(now)
+		f.source.observe()
 		timer.Reset(f.next(now).Sub(now))
 	}
 }
@@ -234,7 +234,7 @@ func (f *family) take(now time.Time, r result) {
 			f.found[a] = struct{}{}
 		}
 		f.foundAt = now
-		f.source.config.Found(a)
+		f.source.found(a)
 	}
 	f.offer(r)
 }

@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -20,8 +19,6 @@ type guard struct {
 	closed    chan struct{}
 	reading   sync.Mutex // held by ReadFrom
 
-	received atomic.Uint64
-	sent     atomic.Uint64
 	drops    drops
 	writeErr shared[error] // of the last write
 }
@@ -75,7 +72,6 @@ func (g *guard) ReadFrom(p []byte) (int, net.Addr, error) {
 			g.drops.add(dropMalformed)
 			continue
 		}
-		g.received.Add(1)
 		return n, net.UDPAddrFromAddrPort(addr), nil
 	}
 }
@@ -89,9 +85,6 @@ func (g *guard) WriteTo(p []byte, to net.Addr) (int, error) {
 	}
 	n, err := g.conn.WriteTo(p, to)
 	g.writeErr.set(err)
-	if err == nil {
-		g.sent.Add(1)
-	}
 	return n, err
 }
 

@@ -37,9 +37,9 @@ const (
 	settleAfter = time.Minute // the polls' pace once doubled to this is the settled one
 	searchEvery = time.Hour
 
-	minSearchPause     = time.Second     // between searches while nobody answers
-	maxSearchPause     = time.Minute     // likewise, at last
-	sparseSearchPause  = 5 * time.Minute // while fewer than enough answer
+	minSearchPause     = 500 * time.Millisecond // between searches while nobody answers
+	maxSearchPause     = time.Minute            // likewise, at last
+	sparseSearchPause  = 5 * time.Minute        // while fewer than enough answer
 	enoughLive         = 3
 	maxMisses          = 3 // queries in a row that nobody answered
 	minAnnounceGap     = 5 * time.Second
@@ -51,6 +51,7 @@ type query struct {
 	hash  infoHash
 	to    netip.AddrPort
 	token string
+	at    time.Time // when it was made
 }
 
 // An answer is what one node replied to a get_peers.
@@ -75,10 +76,12 @@ type lookup struct {
 
 	fastUntil time.Time
 	pace      time.Duration // between polls, before they are settled
+	polled    time.Time
 	pollAt    time.Time
 	slot      time.Duration // between polls of one node each, once settled
 	turn      int           // whose turn it is then
-	misses    int           // queries in a row without an answer
+	misses    int           // queries in a row to nodes that used to answer, without one
+	silence   int           // queries in a row to anybody, without an answer
 
 	seen map[netip.AddrPort]struct{} // yielded since the last round of polls
 }
@@ -96,11 +99,12 @@ func newLookup(now time.Time, hash infoHash, slot time.Duration) *lookup {
 func (l *lookup) Kick(now time.Time) {
 	l.fastUntil = now.Add(fastFor)
 	l.pace = fastEvery
-	l.pollAt = now
-	l.searchPause = minSearchPause
-	if l.starving() {
-		l.searched = time.Time{}
+	// Not oftener than that, however many changes there are: nodes ban who asks too
+	// often, libtorrent at 5 queries a second.
+	if l.pollAt = l.polled.Add(fastEvery); l.pollAt.Before(now) {
+		l.pollAt = now
 	}
+	l.searchPause = minSearchPause
 	for _, c := range l.contacts {
 		c.refusals, c.retryAfter = 0, time.Time{}
 		if now.Sub(c.announced) < minAnnounceGap {
@@ -165,11 +169,16 @@ func (l *lookup) Search(now time.Time, seeds []node) {
 	}
 	l.searched = now
 	l.budget = searchBudget
-	if l.searchPause > 4*minSearchPause {
+	if l.searchPause > 8*minSearchPause {
 		l.budget = retryBudget
 	}
 	// Who failed is forgotten, unless all did: then it was the network.
 	silent := l.Silent()
+	for _, c := range l.contacts {
+		if c.late(now) {
+			c.sent = time.Time{} // to be asked again: the datagram may be lost
+		}
+	}
 	l.contacts = slices.DeleteFunc(l.contacts, func(c *contact) bool {
 		switch {
 		case !c.sent.IsZero() || c.announcing:
@@ -216,7 +225,7 @@ func (l *lookup) learn(now time.Time, n node) {
 // Answer takes in what came of a get_peers and returns the addresses that nobody
 // yielded since the last round of polls.
 func (l *lookup) Answer(now time.Time, q query, a answer) (found []netip.AddrPort) {
-	l.misses = 0
+	l.misses, l.silence = 0, 0
 	if c := l.contacts.byAddr(q.to); c != nil {
 		c.id, c.sent, c.answered, c.failures = a.id, time.Time{}, now, 0
 		c.token, c.tokenAt = a.token, now
@@ -245,7 +254,7 @@ func (l *lookup) Answer(now time.Time, q query, a answer) (found []netip.AddrPor
 
 // Accept takes in that a node accepted an announce.
 func (l *lookup) Accept(now time.Time, q query) {
-	l.misses = 0
+	l.misses, l.silence = 0, 0
 	if c := l.contacts.byAddr(q.to); c != nil {
 		c.announcing, c.announced, c.refusals = false, now, 0
 	}
@@ -263,168 +272,17 @@ func (l *lookup) Fail(now time.Time, q query) {
 		c.refusals++
 		return
 	}
+	if !c.sent.Equal(q.at) {
+		return // asked again since, or answered after all
+	}
 	c.sent = time.Time{}
 	c.failures++
+	l.silence++
+	if c.answered.IsZero() {
+		return // who never answered says nothing about the network
+	}
 	l.misses++
 	if l.settled(now) && l.misses < maxMisses {
 		l.pollAt = now // whoever is next in turn tells whether it is the node or the network
 	}
-}
-
-// closest returns up to closestK nodes of known id that answered, answer or may
-// still be asked. Who is late does not hold a place, so dead nodes hold up nobody.
-func (l *lookup) closest(now time.Time) contacts {
-	var near contacts
-	for _, c := range l.contacts {
-		if c.id == (nodeID{}) || !c.usable(now) {
-			continue
-		}
-		if c.answered.IsZero() && c.sent.IsZero() && l.budget <= 0 {
-			continue
-		}
-		if near = append(near, c); len(near) == closestK {
-			break
-		}
-	}
-	return near
-}
-
-func (l *lookup) settled(now time.Time) bool {
-	return !now.Before(l.fastUntil) && l.pace >= settleAfter
-}
-
-// Advance returns the queries that are due.
-func (l *lookup) Advance(now time.Time) []query {
-	qs := l.search(now, nil)
-	if !now.Before(l.pollAt) {
-		qs = l.poll(now, qs)
-	}
-	return l.announce(now, qs)
-}
-
-func (l *lookup) ask(now time.Time, c *contact, qs []query) []query {
-	c.asked, c.sent = true, now
-	return append(qs, query{hash: l.hash, to: c.addr})
-}
-
-// search asks who is among the closest and was not asked since the search began;
-// while nobody has answered, also those whose place is not known.
-func (l *lookup) search(now time.Time, qs []query) []query {
-	inFlight, answered := 0, false
-	for _, c := range l.contacts {
-		if !c.sent.IsZero() && !c.late(now) {
-			inFlight++
-		}
-		answered = answered || !c.answered.Before(l.searched) && !c.answered.IsZero()
-	}
-	ask := func(c *contact, limit int) {
-		if !c.asked && c.sent.IsZero() && c.usable(now) && inFlight < limit && l.budget > 0 {
-			inFlight++
-			l.budget--
-			qs = l.ask(now, c, qs)
-		}
-	}
-	limit := alpha
-	if !answered {
-		limit = seedAlpha
-		for _, c := range l.contacts {
-			if c.id == (nodeID{}) {
-				ask(c, limit)
-			}
-		}
-	}
-	for _, c := range l.closest(now) {
-		ask(c, limit)
-	}
-	return qs
-}
-
-// poll asks the closest nodes that answer: all of them or, once settled, one.
-func (l *lookup) poll(now time.Time, qs []query) []query {
-	clear(l.seen)
-	var near contacts
-	for _, c := range l.contacts {
-		if !c.answered.IsZero() && c.usable(now) && len(near) < closestK {
-			near = append(near, c)
-		}
-	}
-	idle := func(c *contact) bool { return c.sent.IsZero() && !c.announcing }
-	if l.settled(now) {
-		l.pollAt = now.Add(l.slot)
-		l.budget = 1
-		for range near {
-			l.turn++
-			if c := near[l.turn%len(near)]; idle(c) {
-				return l.ask(now, c, qs)
-			}
-		}
-		return qs
-	}
-	if !now.Before(l.fastUntil) {
-		l.pace *= 2
-	}
-	l.pollAt = now.Add(l.pace)
-	l.budget = max(l.budget, alpha)
-	for _, c := range near {
-		if idle(c) {
-			qs = l.ask(now, c, qs)
-		}
-	}
-	return qs
-}
-
-// announce announces to whoever is among the closest and has just given a token:
-// also in the middle of a search, since the nodes that turn out to be closer get
-// theirs when they answer.
-func (l *lookup) announce(now time.Time, qs []query) []query {
-	for _, c := range l.closest(now) {
-		if !l.announceDue(now, c) || now.Before(c.retryAfter) {
-			continue
-		}
-		if l.settled(now) && !c.announced.IsZero() {
-			// It takes the place of a poll, so that the idle pace holds.
-			l.pollAt = l.pollAt.Add(l.slot)
-		}
-		c.announcing = true
-		qs = append(qs, query{hash: l.hash, to: c.addr, token: c.token})
-	}
-	return qs
-}
-
-// announceDue reports whether c may be announced to once retryAfter has passed.
-func (l *lookup) announceDue(now time.Time, c *contact) bool {
-	return !c.announcing && c.token != "" && c.live() && now.Sub(c.tokenAt) < l.tokenFresh(now) &&
-		(c.announced.IsZero() || now.Sub(c.announced) >= announceEvery)
-}
-
-// tokenFresh is shorter once settled, so that a node is announced to right after its
-// turn and the turns spread the announces.
-func (l *lookup) tokenFresh(now time.Time) time.Duration {
-	if l.settled(now) {
-		return min(tokenFresh, l.slot/2)
-	}
-	return tokenFresh
-}
-
-// Next returns when Advance or Search may have something to do, without events
-// before that.
-func (l *lookup) Next(now time.Time) time.Time {
-	next := l.pollAt
-	earlier := func(t time.Time) {
-		if t.Before(next) {
-			next = t
-		}
-	}
-	earlier(l.searchAt())
-	for _, c := range l.contacts {
-		if !c.sent.IsZero() && !c.late(now) {
-			earlier(c.sent.Add(lateAfter))
-		}
-	}
-	for _, c := range l.closest(now) {
-		if l.announceDue(now, c) {
-			earlier(c.retryAfter)
-		}
-	}
-	return next
 }

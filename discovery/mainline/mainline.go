@@ -44,7 +44,7 @@ type Config struct {
 	// InfoHashes gives the hashes to be found under: one, or two around midnight.
 	InfoHashes func(now time.Time) [][20]byte
 	// Found is called at once with each address that somebody announced, and again
-	// in later polls, by Run's goroutines. It must not block.
+	// in later polls. It must not block. Calls do not overlap.
 	Found func(netip.AddrPort)
 	// LookupIP resolves a host; nil means net.DefaultResolver.
 	LookupIP func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -56,6 +56,11 @@ type Source struct {
 	config   Config
 	families []*family
 	resolver *resolver
+
+	finding sync.Mutex // held during Found
+
+	mu     sync.Mutex
+	silent bool // as last logged
 }
 
 // New makes a Source. Nothing happens before Run.
@@ -157,6 +162,27 @@ func (s *Source) Status() discovery.SourceStatus {
 		}
 	}
 	return st
+}
+
+func (s *Source) found(a netip.AddrPort) {
+	s.finding.Lock()
+	defer s.finding.Unlock()
+	s.config.Found(a)
+}
+
+// observe logs when the DHT as a whole goes away or comes back: a host with one
+// address family is no news.
+func (s *Source) observe() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch st := s.Status(); {
+	case st.State == discovery.StateFailing && !s.silent:
+		s.silent = true
+		s.config.Log.Warn("dht does not work", "err", st.LastError)
+	case st.State == discovery.StateWorking && s.silent:
+		s.silent = false
+		s.config.Log.Info("dht works again")
+	}
 }
 
 func rank(s discovery.State) int {

@@ -14,8 +14,13 @@ import (
 
 const (
 	resolveTimeout = 10 * time.Second
-	resolveAgain   = 10 * time.Minute // a name that was resolved may have moved
-	maxBootstrap   = 32               // addresses kept
+	resolveAgain   = time.Hour // a name that was resolved may have moved
+	maxBootstrap   = 32        // addresses kept
+
+	// Pauses after a look-up that failed. A name that is gone for good must not cost
+	// datagrams for ever while others work.
+	firstResolvePause = time.Second
+	lastResolvePause  = maxSearchPause / 2 // so that each search finds it due
 )
 
 // A resolver turns HOST:PORT into addresses in the background, when a family that
@@ -36,9 +41,10 @@ type resolver struct {
 }
 
 type bootstrapName struct {
-	host string
-	port uint16
-	at   time.Time // resolved
+	host  string
+	port  uint16
+	due   time.Time // before this it is not looked up
+	pause time.Duration
 }
 
 // newResolver skips what is no HOST:PORT, and says so in its error.
@@ -102,14 +108,11 @@ func (r *resolver) round(ctx context.Context) {
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, n := range r.names {
-		if !n.at.IsZero() && time.Since(n.at) < resolveAgain {
+		if time.Now().Before(n.due) {
 			continue
 		}
 		wg.Go(func() {
 			ips, err := r.lookup(ctx, n.host)
-			if err == nil {
-				n.at = time.Now()
-			}
 			r.add(n, ips, err)
 		})
 	}
@@ -125,9 +128,15 @@ func (r *resolver) add(n *bootstrapName, ips []netip.Addr, err error) {
 	if err != nil {
 		r.log.Debug("resolve dht bootstrap node", "addr", n.host, "err", err)
 		r.err = fmt.Errorf("resolve %s: %w", n.host, err)
+		n.pause = max(min(2*n.pause, lastResolvePause), firstResolvePause)
+		if len(r.literal)+len(r.resolved) > 0 {
+			n.pause = resolveAgain
+		}
 	} else {
 		r.err = nil
+		n.pause = resolveAgain
 	}
+	n.due = time.Now().Add(n.pause)
 	for _, ip := range ips {
 		a := netip.AddrPortFrom(ip.Unmap(), n.port)
 		if !slices.Contains(r.resolved, a) {

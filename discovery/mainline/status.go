@@ -32,7 +32,7 @@ func (s snapshot) status(now time.Time) discovery.SourceStatus {
 	return st
 }
 
-// publish takes a new snapshot, and logs when the DHT goes away or comes back.
+// publish takes a new snapshot for others.
 func (f *family) publish(now time.Time) {
 	s := snapshot{found: len(f.found), foundAt: f.foundAt, state: discovery.StateStarting, detail: "starting"}
 	if len(f.lookups) > 0 {
@@ -46,16 +46,6 @@ func (f *family) publish(now time.Time) {
 	recent := append(f.table.recent(), f.known...)
 	s.nodes = interleave(MaxNodes, append(best, recent...))
 	f.last.set(s)
-
-	log := f.source.config.Log.With("family", f.name())
-	switch silent := s.state == discovery.StateFailing; {
-	case silent && !f.silent:
-		log.Warn("no dht node answers", "err", s.problem)
-		f.silent = true
-	case f.silent && s.state == discovery.StateWorking:
-		log.Info("dht nodes answer")
-		f.silent = false
-	}
 }
 
 // describe says what the lookups are doing. With two, around midnight, the better
@@ -74,7 +64,7 @@ func (f *family) describe(now time.Time, s *snapshot) {
 		s.state, s.detail = discovery.StateWorking, "announcing"
 	case !best.Silent():
 		s.state, s.detail = discovery.StateWorking, best.describe(now)
-	case best.misses > 0:
+	case best.silence > 0:
 		s.state, s.detail = discovery.StateFailing, "no nodes answer"
 		s.problem = "no DHT node answers: " + f.whyNot()
 	case len(best.contacts) > 0:
