@@ -25,6 +25,7 @@ type backend interface {
 	// run does what has to be done all the time until ctx ends.
 	run(ctx context.Context) error
 	drops() map[string]uint64
+	icmpErrors() <-chan ICMPError
 	// close gives back all but the link. An embedded link goes, too.
 	close() error
 }

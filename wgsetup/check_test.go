@@ -1,28 +1,14 @@
 package wgsetup
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/credant/credant/wgsetup/internal/nstest"
 )
-
-// checkEnv makes this binary print what Check says of a backend.
-const checkEnv = "CREDANT_TEST_CHECK"
-
-func TestMain(m *testing.M) {
-	if backend := os.Getenv(checkEnv); backend != "" {
-		fmt.Print(Check(Backend(backend)))
-		os.Exit(0)
-	}
-	goleak.VerifyTestMain(m)
-}
 
 // Each reason is one line that says what would do.
 func TestCheckSaysWhatWouldDo(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/credant/credant/wgsetup/sideport"
 )
 
 // Device is this host's WireGuard device of one network. Open makes it, Remove
@@ -74,6 +76,14 @@ func (d *Device) SidePort() SidePort { return d.side }
 
 // Drops counts datagrams that the side port lost, by reason.
 func (d *Device) Drops() map[string]uint64 { return d.backend.drops() }
+
+// ICMPError is an ICMP error about a datagram that left from WireGuard's port.
+// It is a hint: anybody on the way can forge one.
+type ICMPError = sideport.ICMPError
+
+// ICMPErrors receives them while somebody reads the side port; those that wait
+// too long are dropped. The embedded backend has none, and it is nil.
+func (d *Device) ICMPErrors() <-chan ICMPError { return d.backend.icmpErrors() }
 
 // Changes receives an element after addresses, links or routes of the host
 // changed, other than those of our own devices. Several changes may be one

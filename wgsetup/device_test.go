@@ -212,6 +212,7 @@ func TestRemoveLeavesNothing(t *testing.T) {
 		before := ns.Run("ip", "address") + ns.Run("ip", "route", "show", "table", "all")
 		a := openNode(t, ns, Config{Backend: backend}, "10.99.0.1/32", "fd99::1/128")
 		a.apply(t, a.desired())
+		nstest.Must(t, a.SidePort().Close()) // as a reader does that wants to end
 		nstest.Must(t, a.Remove())
 		if after := ns.Run("ip", "address") + ns.Run("ip", "route", "show", "table", "all"); after != before {
 			t.Errorf("left behind:\n%s", after)

@@ -116,6 +116,10 @@ func (e *embeddedBackend) run(ctx context.Context) error {
 
 func (e *embeddedBackend) drops() map[string]uint64 { return e.side.Drops() }
 
+// icmpErrors is nil: an unconnected socket that asks for them would also have
+// WireGuard's own datagrams fail.
+func (e *embeddedBackend) icmpErrors() <-chan ICMPError { return nil }
+
 func (e *embeddedBackend) close() error {
 	err := e.side.Close()
 	if dev := e.current(); dev != nil {

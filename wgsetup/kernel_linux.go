@@ -78,6 +78,8 @@ func (k *kernelBackend) run(ctx context.Context) error { return k.side.Run(ctx) 
 
 func (k *kernelBackend) drops() map[string]uint64 { return k.side.Drops() }
 
+func (k *kernelBackend) icmpErrors() <-chan ICMPError { return k.side.Errors() }
+
 func (k *kernelBackend) close() error {
 	var err error
 	if k.side != nil {

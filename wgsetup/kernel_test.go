@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/credant/credant/wgsetup/internal/nstest"
+	"github.com/credant/credant/wgsetup/sideport"
 )
 
 // throughNAT makes a host behind a router that gives each mapping a random
@@ -187,85 +190,137 @@ func portText(n *node) string {
 	return port
 }
 
-// A crash leaves the device; the next Open adopts it, and no packet is lost on
-// the way.
+// A crash leaves the device, and so does Detach; the next Open adopts it, and
+// no packet is lost on the way.
 func TestKernelAdoptsWithoutLoss(t *testing.T) {
 	needBackend(t, Kernel)
-	for _, crash := range []bool{false, true} {
-		name := map[bool]string{false: "detach", true: "crash"}[crash]
-		t.Run(name, func(t *testing.T) {
-			nsA, nsB := onOneLink(t)
-			b := openNode(t, nsB, Config{Backend: Kernel}, "10.99.0.2/32", "fd99::2/128")
-			key, err := wgtypes.GeneratePrivateKey()
+	nsA, nsB := onOneLink(t)
+	b := openNode(t, nsB, Config{Backend: Kernel}, "10.99.0.2/32", "fd99::2/128")
+	key, err := wgtypes.GeneratePrivateKey()
+	nstest.Must(t, err)
+	psk, err := wgtypes.GenerateKey()
+	nstest.Must(t, err)
+	config := Config{Network: "test", Backend: Kernel, PrivateKey: key, Log: testLog(t)}
+	open := func() *node {
+		a := &node{ns: nsA, key: key.PublicKey()}
+		a.overlay = [2]netip.Prefix{netip.MustParsePrefix("10.99.0.1/32"), netip.MustParsePrefix("fd99::1/128")}
+		nsA.Do(func() {
+			a.Device, err = Open(t.Context(), config)
 			nstest.Must(t, err)
-			config := Config{Network: "test", Backend: Kernel, PrivateKey: key, Log: testLog(t)}
-			var first *Device
-			nsA.Do(func() {
-				first, err = Open(t.Context(), config)
-				nstest.Must(t, err)
-			})
-			psk, err := wgtypes.GenerateKey()
-			nstest.Must(t, err)
-			a := &node{ns: nsA, key: key.PublicKey(), Device: first}
-			a.overlay = [2]netip.Prefix{netip.MustParsePrefix("10.99.0.1/32"), netip.MustParsePrefix("fd99::1/128")}
-			peerA, peerB := a.peer("192.0.2.1"), b.peer("192.0.2.2")
-			peerA.PresharedKey, peerB.PresharedKey = psk, psk
-			b.apply(t, b.desired(peerA))
-			a.apply(t, a.desired(peerB))
-			a.ping(t, b.overlay[0])
-			before, err := a.Peers()
-			nstest.Must(t, err)
-
-			// 200 packets a second, and everything happens to the first device
-			// and the second in between.
-			pinged := make(chan string, 1)
-			go func() {
-				out, _ := nsA.Try("ping", "-i", "0.005", "-c", "600", "-q", "10.99.0.2")
-				pinged <- out
-			}()
-			time.Sleep(500 * time.Millisecond)
-			if crash {
-				first.crash()
-			} else {
-				nstest.Must(t, first.Detach())
-			}
-			time.Sleep(300 * time.Millisecond)
-			a = openNode(t, nsA, config, "10.99.0.1/32", "fd99::1/128")
-			if !a.Adopted() || a.Port() != peerA.Endpoint.Port() {
-				t.Errorf("adopted: %t, port %d", a.Adopted(), a.Port())
-			}
-			if steps := a.apply(t, a.desired(peerB)); len(steps) != 0 {
-				t.Errorf("steps after adoption: %v", steps)
-			}
-			if out := <-pinged; !strings.Contains(out, " 0% packet loss") {
-				t.Errorf("ping during the restart:\n%s", out)
-			}
-			after, err := a.Peers()
-			nstest.Must(t, err)
-			if !before[b.key].LastHandshake.Equal(after[b.key].LastHandshake) {
-				t.Error("the session is another")
-			}
-
-			// Peers no longer wanted go with the next Apply.
-			if steps := a.apply(t, a.desired()); len(steps) != 1 {
-				t.Errorf("steps without the peer: %v", steps)
-			}
 		})
+		return a
+	}
+
+	// The first daemon makes the device and dies; the second gives it its
+	// peer and detaches.
+	kill := startDaemon(t, nsA, key)
+	kill()
+	a := open()
+	if !a.Adopted() {
+		t.Error("not adopted after a crash")
+	}
+	peerA, peerB := a.peer("192.0.2.1"), b.peer("192.0.2.2")
+	peerA.PresharedKey, peerB.PresharedKey = psk, psk
+	b.apply(t, b.desired(peerA))
+	a.apply(t, a.desired(peerB))
+	a.ping(t, b.overlay[0])
+	before, err := a.Peers()
+	nstest.Must(t, err)
+
+	// 200 packets a second, and everything happens in between.
+	pinged := make(chan string, 1)
+	go func() {
+		out, _ := nsA.Try("ping", "-i", "0.005", "-c", "1000", "-q", "10.99.0.2")
+		pinged <- out
+	}()
+	time.Sleep(300 * time.Millisecond)
+	nstest.Must(t, a.Detach())
+	time.Sleep(300 * time.Millisecond)
+	kill = startDaemon(t, nsA, key)
+	time.Sleep(300 * time.Millisecond)
+	kill()
+	time.Sleep(300 * time.Millisecond)
+	a = openNode(t, nsA, config, "10.99.0.1/32", "fd99::1/128")
+	if !a.Adopted() || a.Port() != peerA.Endpoint.Port() {
+		t.Errorf("adopted: %t, port %d", a.Adopted(), a.Port())
+	}
+	if steps := a.apply(t, a.desired(peerB)); len(steps) != 0 {
+		t.Errorf("steps after adoption: %v", steps)
+	}
+	if out := <-pinged; !strings.Contains(out, " 0% packet loss") {
+		t.Errorf("ping during the restarts:\n%s", out)
+	}
+	after, err := a.Peers()
+	nstest.Must(t, err)
+	if !before[b.key].LastHandshake.Equal(after[b.key].LastHandshake) {
+		t.Error("the session is another")
+	}
+
+	// Peers no longer wanted go with the next Apply.
+	if steps := a.apply(t, a.desired()); len(steps) != 1 {
+		t.Errorf("steps without the peer: %v", steps)
 	}
 }
 
-// crash ends the device as a killed process does: the kernel closes its
-// sockets, nobody takes anything away.
-func (d *Device) crash() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.closed = true
-	close(d.done)
-	k := d.backend.(*kernelBackend)
-	_ = k.side.Abandon()
-	k.wg.Close()
-	d.watch.close()
-	d.host.close()
+// ICMP errors follow to the side port, about its own datagrams and about those
+// of the kernel's WireGuard.
+func TestKernelICMPErrors(t *testing.T) {
+	needBackend(t, Kernel)
+	nsA, _ := onOneLink(t)
+	a := openNode(t, nsA, Config{Backend: Kernel}, "10.99.0.1/32", "fd99::1/128")
+	a.listenSide(t)
+	expect := func(to netip.AddrPort) {
+		t.Helper()
+		select {
+		case got := <-a.ICMPErrors():
+			if got.To != to || !errors.Is(got.Err, unix.ECONNREFUSED) {
+				t.Errorf("%+v", got)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("none about %s", to)
+		}
+	}
+	for _, public := range []string{"192.0.2.2", "2001:db8::2"} {
+		closed := netip.AddrPortFrom(netip.MustParseAddr(public), 9)
+		_, err := a.SidePort().WriteToUDPAddrPort([]byte("d1:y1:qe"), closed)
+		nstest.Must(t, err)
+		expect(closed)
+		private, err := wgtypes.GeneratePrivateKey()
+		nstest.Must(t, err)
+		key := private.PublicKey()
+		a.apply(t, a.desired(Peer{PublicKey: key, Endpoint: closed}))
+		nstest.Must(t, a.Nudge(key))
+		expect(closed)
+	}
+}
+
+// A kernel that has WireGuard and not what the side port takes is no reason to
+// give up, if nobody insists on it.
+func TestKernelWithoutSidePort(t *testing.T) {
+	needBackend(t, Kernel)
+	ns := nstest.New(t)
+	key, err := wgtypes.GeneratePrivateKey()
+	nstest.Must(t, err)
+	ns.Do(func() {
+		taken, err := sideport.Open(sideport.Config{Table: tableName("test", "credant0", "sideport"), Interface: "x", Port: 1})
+		nstest.Must(t, err)
+		defer taken.Close()
+		c := Config{Network: "test", Backend: Kernel, PrivateKey: key}
+		if d, err := Open(t.Context(), c); err == nil {
+			t.Error("opened without a side port")
+			nstest.Must(t, d.Remove())
+		}
+		if links := ns.Run("ip", "link"); strings.Contains(links, "credant0") {
+			t.Errorf("left behind:\n%s", links)
+		}
+		c.Backend = Auto
+		d, err := Open(t.Context(), c)
+		nstest.Must(t, err)
+		if d.Backend() != Embedded {
+			t.Errorf("backend %s", d.Backend())
+		}
+		nstest.Must(t, d.Remove())
+	})
 }
 
 func TestKernelChangesBackend(t *testing.T) {
@@ -295,9 +350,7 @@ func TestKernelClean(t *testing.T) {
 	key, err := wgtypes.GeneratePrivateKey()
 	nstest.Must(t, err)
 	ns.Do(func() {
-		left, err := Open(context.Background(), Config{Network: "test", Backend: Kernel, PrivateKey: key})
-		nstest.Must(t, err)
-		left.crash()
+		startDaemon(t, ns, key)()
 		other, err := Open(context.Background(), Config{Network: "test2", Backend: Kernel, PrivateKey: key})
 		nstest.Must(t, err)
 		ns.Nft("table inet credant_test_credant0_sideport { chain out { type filter hook output priority -310; }; }")
@@ -312,7 +365,7 @@ func TestKernelClean(t *testing.T) {
 			t.Errorf("Clean removed %q the second time", removed)
 		}
 		links, tables := ns.Run("ip", "link"), ns.Run("nft", "list", "tables")
-		if strings.Contains(links, left.Name()) || strings.Contains(tables, "credant_test_") {
+		if strings.Contains(links, " credant0:") || strings.Contains(tables, "credant_test_") {
 			t.Errorf("left behind:\n%s%s", links, tables)
 		}
 		if !strings.Contains(links, other.Name()) || !strings.Contains(tables, "credant_test2_") {

@@ -34,11 +34,12 @@ type Conn struct {
 	missed atomic.Uint64 // ICMP errors that nobody took
 	port   atomic.Uint32
 
-	watch *watch
+	closing sync.Once
 
 	mu    sync.Mutex
 	table table
 	mark  int
+	watch *watch // nil when closed
 }
 
 // Open opens the socket and makes the table. Close takes both away; if the
@@ -222,8 +223,14 @@ func (s *Conn) Drops() map[string]uint64 {
 	return map[string]uint64{"side port ICMP overflow": s.missed.Load()}
 }
 
-// Close closes the socket and takes the table away.
+// Close closes the socket and takes the table away. Closing twice is no error.
 func (s *Conn) Close() error {
+	var err error
+	s.closing.Do(func() { err = s.close() })
+	return err
+}
+
+func (s *Conn) close() error {
 	err := s.udp.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -232,19 +239,6 @@ func (s *Conn) Close() error {
 		s.watch = nil
 	}
 	return errors.Join(err, s.table.remove())
-}
-
-// Abandon closes the sockets as the kernel does when the process dies. An
-// owned table goes with them; a plain one stays.
-func (s *Conn) Abandon() error {
-	err := s.udp.Close()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.watch != nil {
-		err = errors.Join(err, s.watch.close())
-		s.watch = nil
-	}
-	return errors.Join(err, s.table.conn.CloseLasting())
 }
 
 func unmap(a netip.AddrPort) netip.AddrPort {

@@ -21,11 +21,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const testPort = 12345
 
-// handshake is shaped as WireGuard's, probe is not.
-var (
-	handshake = append([]byte{1, 0, 0, 0}, make([]byte, 144)...)
-	probe     = append([]byte{0xa1, 3, 0, 0}, make([]byte, 124)...)
-)
+// probe is not shaped as WireGuard's datagrams are.
+var probe = append([]byte{0xa1, 3, 0, 0}, make([]byte, 124)...)
 
 // openTest opens a side port in ns and, in the kernel's WireGuard's place, a
 // socket on its port.
@@ -251,6 +248,7 @@ func TestLeavesNothing(t *testing.T) {
 	hostNS.Do(func() {
 		side, err := Open(Config{Table: "credant_test_wg0_sideport", Interface: "wg0", Port: testPort})
 		nstest.Must(t, err)
+		nstest.Must(t, side.Close())
 		nstest.Must(t, side.Close())
 	})
 	if out := hostNS.Run("nft", "list", "ruleset"); out != "" {
