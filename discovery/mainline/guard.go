@@ -9,7 +9,7 @@ import (
 )
 
 // A guard is the net.PacketConn that the library reads and writes. It passes on
-// what the library survives (see examine) and never fails a read before Close,
+// what the library survives (see examine) from whom it asked, and never fails a read before Close,
 // since any failing read panics there: so the server is to be closed first.
 type guard struct {
 	conn     net.PacketConn
@@ -19,6 +19,7 @@ type guard struct {
 	closed    chan struct{}
 	reading   sync.Mutex // held by ReadFrom
 
+	asked    asked
 	drops    drops
 	writeErr shared[error] // of the last write
 }
@@ -61,15 +62,19 @@ func (g *guard) ReadFrom(p []byte) (int, net.Addr, error) {
 			continue
 		}
 		pause = firstReadPause
-		if reason := examine(p[:n], g.readOnly); reason != "" {
-			g.drops.add(reason)
-			continue
-		}
 		// The library panics on addresses that it cannot split, and tells nodes apart
 		// by how their address prints.
 		addr, ok := addrPortOf(from)
 		if !ok || addr.Port() == 0 {
 			g.drops.add(dropMalformed)
+			continue
+		}
+		if reason := examine(p[:n], g.readOnly); reason != "" {
+			g.drops.add(reason)
+			continue
+		}
+		if g.readOnly && !g.asked.lately(time.Now(), addr) {
+			g.drops.add(dropUnsolicited)
 			continue
 		}
 		return n, net.UDPAddrFromAddrPort(addr), nil
@@ -82,6 +87,9 @@ func (g *guard) WriteTo(p []byte, to net.Addr) (int, error) {
 	case <-g.closed:
 		return 0, net.ErrClosed
 	default:
+	}
+	if addr, ok := addrPortOf(to); ok {
+		g.asked.add(time.Now(), addr)
 	}
 	n, err := g.conn.WriteTo(p, to)
 	g.writeErr.set(err)
@@ -126,6 +134,42 @@ func addrPortOf(a net.Addr) (netip.AddrPort, bool) {
 		return netip.AddrPort{}, false
 	}
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), true
+}
+
+// asked remembers whom the library wrote to, so that strangers' datagrams do not
+// even reach its decoder. The zero value is ready.
+type asked struct {
+	mu sync.Mutex
+	at map[netip.AddrPort]time.Time
+}
+
+const (
+	answerWithin = 2 * queryTimeout
+	// maxAsked is more than can be sent within answerWithin.
+	maxAsked = 2 * sendsPerSecond * int(answerWithin/time.Second)
+)
+
+func (a *asked) add(now time.Time, to netip.AddrPort) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.at == nil {
+		a.at = make(map[netip.AddrPort]time.Time)
+	}
+	if len(a.at) >= maxAsked {
+		for addr, at := range a.at {
+			if now.Sub(at) > answerWithin {
+				delete(a.at, addr)
+			}
+		}
+	}
+	a.at[to] = now
+}
+
+func (a *asked) lately(now time.Time, from netip.AddrPort) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at, ok := a.at[from]
+	return ok && now.Sub(at) <= answerWithin
 }
 
 // drops counts dropped datagrams by reason. The zero value is ready.

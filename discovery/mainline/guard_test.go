@@ -93,7 +93,11 @@ func TestGuardRead(t *testing.T) {
 	}
 	conn.queue <- memPacket{err: os.ErrDeadlineExceeded}
 	conn.deliver([]byte("no bencode"), nodeAddr)
+	conn.deliver(good, ownAddr) // a stranger
 	conn.deliver(good, nodeAddr)
+	if _, err := g.WriteTo([]byte("a query"), net.UDPAddrFromAddrPort(nodeAddr)); err != nil {
+		t.Fatal(err)
+	}
 	buf := make([]byte, 0x10000)
 	n, from, err := g.ReadFrom(buf)
 	if err != nil || !bytes.Equal(buf[:n], good) || from.String() != nodeAddr.String() {
@@ -101,7 +105,7 @@ func TestGuardRead(t *testing.T) {
 	}
 	drops := make(map[string]uint64)
 	g.drops.addTo(drops)
-	if diff := cmp.Diff(map[string]uint64{dropMalformed: 1}, drops); diff != "" {
+	if diff := cmp.Diff(map[string]uint64{dropMalformed: 1, dropUnsolicited: 1}, drops); diff != "" {
 		t.Errorf("drops (-want +got):\n%s", diff)
 	}
 
@@ -219,4 +223,14 @@ func FuzzSkipValue(f *testing.F) {
 			t.Fatalf("%q is %q when encoded again (%v)", b[:n], again, err)
 		}
 	})
+}
+
+// BenchmarkExamine measures what a flood costs.
+func BenchmarkExamine(b *testing.B) {
+	datagram := []byte("d1:rd2:id20:" + id20 + "5:nodes208:" + strings.Repeat("a", 208) + "5:token4:abcd6:valuesl" +
+		strings.Repeat("6:abcdef", 20) + "ee1:t2:aa1:v4:LT201:y1:re")
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = examine(datagram, true)
+	}
 }

@@ -89,7 +89,7 @@ func TestRandomEvents(t *testing.T) {
 		return id
 	}
 	var pending []query
-	for range 20000 {
+	for range 5000 {
 		now = now.Add(time.Duration(r.ExpFloat64() * float64(500*time.Millisecond)))
 		switch r.IntN(8) {
 		case 0:

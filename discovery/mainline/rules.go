@@ -1,5 +1,7 @@
 package mainline
 
+import "github.com/credant/credant/natpunch/demux"
+
 // maxDatagram is the longest datagram handed to the library. A BEP 44 item of the
 // largest size in the longest common reply stays under it, and so does an
 // Ethernet MTU.
@@ -7,12 +9,14 @@ const maxDatagram = 1500
 
 // Reasons for which the guard drops a datagram.
 const (
-	dropOversized = "oversized"
-	dropMalformed = "malformed"    // not one bencoded dictionary of KRPC's shape
-	dropReadOnly  = "dht-query"    // a query, and this node answers none
-	dropMethod    = "dht-method"   // a query nobody here knows
-	dropArguments = "dht-argument" // arguments missing, or of the wrong type or size
-	dropReply     = "dht-reply"    // a reply or error of the wrong shape
+	dropOversized = demux.DropOversized
+	dropMalformed = demux.DropMalformed // not one bencoded dictionary of KRPC's shape
+	dropReadOnly  = "dht-query"         // a query, and this node answers none
+	dropMethod    = "dht-method"        // a query nobody here knows
+	dropArguments = "dht-argument"      // arguments missing, or of the wrong type or size
+	dropReply     = "dht-reply"         // a reply or error of the wrong shape
+	// dropUnsolicited: an answer from an address that was not asked lately.
+	dropUnsolicited = demux.DropUnsolicited
 )
 
 // A rule says what one key of a dictionary must hold. Keys without a rule may hold
