@@ -235,6 +235,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (
 	task("device", d.device.Run)
 	task("loop", d.loop)
 	task("cache", d.saver)
+	task("sources", d.watchSources)
 	task("local API", func(ctx context.Context) error { return localapi.Serve(ctx, listener, d) })
 	if d.sources.dht != nil {
 		task("DHT", d.sources.dht.Run)
@@ -362,7 +363,7 @@ func (d *daemon) perform(ctx context.Context, e effects) {
 		d.saveCache(time.Now())
 	}
 	for _, ev := range e.events {
-		d.log.Info(ev.Text, "kind", ev.Kind)
+		d.log.Info("mesh", "event", ev.Kind, "peer", ev.Peer, "text", ev.Text)
 		d.events.add(ev)
 	}
 }

@@ -12,8 +12,14 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
-// keepalive holds NAT mappings open; wg(8) recommends the interval.
-const keepalive = 25 * time.Second
+// A packet either way restarts both sides' keepalive timers, so of two equal
+// intervals both fire at once or the same side always fires first. One side
+// keeps the path open, at the interval that wg(8) recommends for NATs; the
+// other sends only when it has heard nothing for longer than that.
+const (
+	keepalive      = 25 * time.Second
+	keepaliveOther = 30 * time.Second
+)
 
 // peer is another node as this one sees it.
 type peer struct {
@@ -69,7 +75,10 @@ func (p *peer) desired(m *mesh, held map[netip.Addr]claim) wgsetup.Peer {
 		d.AllowedIPs = append(d.AllowedIPs, netip.PrefixFrom(addr, 32))
 	}
 	if p.keepalive {
-		d.Keepalive = keepalive
+		d.Keepalive = keepaliveOther
+		if m.self.public.Compare(p.node) < 0 {
+			d.Keepalive = keepalive
+		}
 	}
 	return d
 }
