@@ -6,20 +6,15 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// routeProtocol marks our routes ("proto 202" in ip-route's output), so that
-// one which the administrator adds to the device is not taken for ours. No
-// routing daemon uses the number.
-const routeProtocol = 202
-
 // host is what netlink says and does about links, addresses and routes.
 type host struct {
-	nl *netlink.Handle
+	nl     *netlink.Handle
+	routes *routeDump
 }
 
 func openHost() (*host, error) {
@@ -27,10 +22,18 @@ func openHost() (*host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	return &host{nl: nl}, nil
+	routes, err := newRouteDump()
+	if err != nil {
+		nl.Close()
+		return nil, err
+	}
+	return &host{nl: nl, routes: routes}, nil
 }
 
-func (h *host) close() { h.nl.Close() }
+func (h *host) close() {
+	h.nl.Close()
+	_ = h.routes.close()
+}
 
 // dumped repeats a dump that changed under the reader. Under constant change
 // the last answer has to do.
@@ -87,7 +90,7 @@ func (h *host) read(name string, a *actual) error {
 	if a.addresses, err = h.addresses(l); err != nil {
 		return err
 	}
-	a.routes, err = h.routes(l)
+	a.routes, err = h.routes.of(attrs.Index)
 	return err
 }
 
@@ -105,26 +108,6 @@ func (h *host) addresses(l netlink.Link) ([]netip.Prefix, error) {
 		}
 	}
 	return normalize(out, false, nil), nil
-}
-
-// routes returns a link's routes in the main table. Those of others count as
-// there, so that they are not added, and are not removed.
-func (h *host) routes(l netlink.Link) ([]route, error) {
-	filter := &netlink.Route{LinkIndex: l.Attrs().Index, Table: unix.RT_TABLE_MAIN}
-	list, err := dumped(func() ([]netlink.Route, error) {
-		return h.nl.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list routes of %s: %w", l.Attrs().Name, err)
-	}
-	var out []route
-	for _, r := range list {
-		if p, ok := prefixFrom(r.Dst); ok && r.Type == unix.RTN_UNICAST {
-			out = append(out, route{prefix: p, ours: r.Protocol == routeProtocol})
-		}
-	}
-	slices.SortFunc(out, func(a, b route) int { return comparePrefix(a.prefix, b.prefix) })
-	return out, nil
 }
 
 // do carries out one step that netlink carries out.

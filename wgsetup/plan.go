@@ -40,7 +40,7 @@ type actual struct {
 
 type route struct {
 	prefix netip.Prefix
-	ours   bool // else the kernel's or an administrator's
+	ours   bool // else the kernel's or an administrator's: there, and not to be removed
 }
 
 type actualPeer struct {

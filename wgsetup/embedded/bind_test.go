@@ -275,7 +275,7 @@ func TestSidePortBounds(t *testing.T) {
 	for range queueSize + 3 {
 		s.deliver(make([]byte, 100), from)
 	}
-	if d := s.Drops(); d["side port oversize"] != 1 || d["side port overflow"] != 3 {
+	if d := s.Drops(); d["side-port-oversized"] != 1 || d["side-port-overflow"] != 3 {
 		t.Errorf("drops: %v", d)
 	}
 	for range queueSize {

@@ -59,8 +59,8 @@ func NewSidePort() *SidePort {
 // Drops returns how many datagrams were not delivered, by reason.
 func (s *SidePort) Drops() map[string]uint64 {
 	return map[string]uint64{
-		"side port overflow": s.overflow.Load(),
-		"side port oversize": s.oversize.Load(),
+		"side-port-overflow":  s.overflow.Load(),
+		"side-port-oversized": s.oversize.Load(),
 	}
 }
 

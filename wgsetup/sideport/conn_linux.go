@@ -220,7 +220,7 @@ func (s *Conn) SetWriteDeadline(t time.Time) error { return s.udp.SetWriteDeadli
 
 // Drops counts what did not reach its reader, by reason.
 func (s *Conn) Drops() map[string]uint64 {
-	return map[string]uint64{"side port ICMP overflow": s.missed.Load()}
+	return map[string]uint64{"side-port-icmp-overflow": s.missed.Load()}
 }
 
 // Close closes the socket and takes the table away. Closing twice is no error.
