@@ -114,6 +114,57 @@ func TestNewBeforeDead(t *testing.T) {
 	}
 }
 
+// Nor while they are still being asked each second and use up the budget.
+func TestNewBeforeRepeated(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(networkKey(t, 1), addrA), w.add(networkKey(t, 1), addrB)
+	for w.now < 4*time.Second {
+		for i := range 30 {
+			a.hint(SourceDHT, hostile(i))
+		}
+		w.run(w.now+100*time.Millisecond, nil)
+	}
+	start := w.now
+	for len(a.mets) == 0 && w.now < start+time.Minute {
+		for i := range 30 {
+			a.hint(SourceDHT, hostile(i))
+		}
+		a.hint(SourceDHT, b.addr)
+		w.run(w.now+100*time.Millisecond, nil)
+	}
+	if took := w.now - start; took > 1100*time.Millisecond {
+		t.Errorf("met after %v", took)
+	}
+}
+
+// Once the budget is gone, what several polls named is asked before what was
+// named once, however long that has waited, and is not displaced by it.
+func TestAgreedComesFirst(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.add(networkKey(t, 1), addrA)
+	for i := range 600 {
+		a.hint(SourceDHT, hostile(i))
+	}
+	w.run(30*time.Second, nil)
+	agreed := netip.MustParseAddrPort(addrB)
+	for range 3 {
+		a.hint(SourceDHT, agreed)
+		w.run(w.now+time.Second, nil)
+	}
+	a.sends = nil
+	w.run(w.now+time.Minute+time.Second, nil)
+	if len(a.sends) == 0 || a.sends[0].to != agreed {
+		t.Errorf("asked: %v; want %v first", a.sends, agreed)
+	}
+	a.hint(SourceDHT, agreed)
+	for i := range 2 * dhtTargets {
+		a.hint(SourceDHT, hostile(1000+i))
+	}
+	if a.g.targets.byAddr[agreed] == nil {
+		t.Error("displaced by addresses that came up once")
+	}
+}
+
 // Of a flood and an address that poll after poll agrees on, the latter stays and
 // is asked first.
 func TestAgreedBeforeFlood(t *testing.T) {
@@ -178,6 +229,40 @@ func TestPunchingPace(t *testing.T) {
 	}
 }
 
+// What the user gave is asked ever more rarely when it stays silent; who sends
+// beacons is there, and is asked each time.
+func TestRepeatPaceBySource(t *testing.T) {
+	for src, late := range map[Source]time.Duration{
+		SourceStatic: maxRepeatInterval, SourceGossip: maxRepeatInterval, SourceLAN: repeatInterval,
+	} {
+		w := newWorld(t, 1)
+		a := w.add(networkKey(t, 1), addrA)
+		for w.now < 15*time.Minute {
+			a.hint(src, netip.MustParseAddrPort("192.168.1.9:4000"))
+			w.run(w.now+time.Second, nil)
+		}
+		n := len(a.sends)
+		if gap := a.sends[n-1].at - a.sends[n-2].at; gap != late {
+			t.Errorf("%s: the last pause is %v, want %v", src, gap, late)
+		}
+		if got := most(a.sends, time.Second); got > 4 {
+			t.Errorf("%s: %d hellos in a second", src, got)
+		}
+		// A hint that comes by itself: a beacon is worth a series, a memory is not.
+		w.run(w.now+2*time.Minute, nil)
+		a.sends = nil
+		a.hint(src, netip.MustParseAddrPort("192.168.1.9:4000"))
+		w.run(w.now+time.Minute, nil)
+		want := 1
+		if src == SourceLAN {
+			want = 1 + len(helloGaps)
+		}
+		if got := len(a.sends); got != want {
+			t.Errorf("%s: %d hellos after a late hint, want %d", src, got, want)
+		}
+	}
+}
+
 // Two nodes behind NATs that let in only whom they sent to meet within a poll
 // of the second one's start, whoever is first and however long it has waited.
 func TestPunchThroughTwoNATs(t *testing.T) {
@@ -236,6 +321,12 @@ func TestNegativeCache(t *testing.T) {
 	w.run(w.now+negativeTime, nil)
 	if !a.hint(SourceDHT, dead) {
 		t.Error("refused for ever")
+	}
+	for i := range 2 * maxNegative {
+		a.g.targets.refuse(a.now(), hostile(i))
+	}
+	if got := len(a.g.targets.negative); got > maxNegative {
+		t.Errorf("%d addresses refused", got)
 	}
 }
 

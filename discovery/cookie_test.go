@@ -32,7 +32,7 @@ func TestCookie(t *testing.T) {
 		"another port":    {0, tx, netip.AddrPortFrom(from.Addr(), 1), node, 0, cookieBad},
 		"another address": {0, tx, netip.MustParseAddrPort("198.51.100.9:40001"), node, 0, cookieBad},
 		"another node":    {0, tx, from, other, 0, cookieBad},
-		"another time":    {0, tx, from, node, 4, cookieBad},
+		"another time":    {time.Second, tx, from, node, 4, cookieBad},
 		"another mac":     {0, tx, from, node, 16, cookieBad},
 	} {
 		jar := newCookieJar(reader{w.rng})

@@ -2,6 +2,9 @@ package discovery
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -190,6 +193,28 @@ func TestClocksYearsApart(t *testing.T) {
 	}
 }
 
+// The machines are told the time. None of them asks.
+func TestNobodyReadsTheClock(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		for _, call := range []string{"time.Now(", "time.Since(", "time.Until(", "time.After(", "time.NewT", "go func"} {
+			if strings.Contains(string(b), call) {
+				t.Errorf("%s has %s", name, call)
+			}
+		}
+	}
+}
+
 // Nodes with different passphrases do not answer each other.
 func TestAnotherNetwork(t *testing.T) {
 	w := newWorld(t, 1)
@@ -292,5 +317,74 @@ func TestAnswerFromElsewhere(t *testing.T) {
 	}
 	if m := a.met(b.id(), true); len(m) != 1 || m[0].Addr != b.addr || m[0].Source != SourceHello {
 		t.Errorf("met: %+v", m)
+	}
+}
+
+// The round trip is longer than the pause between hellos: the answers to all of
+// them arrive, and one counts.
+func TestSlowRoundTrip(t *testing.T) {
+	w := newWorld(t, 1)
+	w.minDelay, w.maxDelay = 400*time.Millisecond, 400*time.Millisecond
+	a, b := w.add(networkKey(t, 1), addrA), w.add(networkKey(t, 1), addrB)
+	a.hint(SourceStatic, b.addr)
+	w.run(time.Minute, nil)
+	if len(a.met(b.id(), false)) != 1 || len(a.met(b.id(), true)) != 1 || len(b.mets) != 1 {
+		t.Errorf("met %d, %d and %d times", len(a.met(b.id(), false)), len(a.met(b.id(), true)), len(b.mets))
+	}
+	if got := a.mets[0].RTT; got != 800*time.Millisecond {
+		t.Errorf("round trip %v", got)
+	}
+	if a.reasons[dropDuplicate] != 2 {
+		t.Errorf("drops: %v; want two answers too many", a.reasons)
+	}
+}
+
+// A member that vanishes between reply and ready is let go, and met when it is
+// named again.
+func TestConfirmIsGivenUp(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(networkKey(t, 1), addrA), w.add(networkKey(t, 1), addrB)
+	a.hint(SourceStatic, b.addr)
+	w.run(2*w.minDelay, nil)
+	w.hosts = []*host{a}
+	w.run(time.Minute, nil)
+	if got, want := len(a.sends), 1+1+len(confirmGaps); got != want {
+		t.Errorf("%d datagrams, want %d", got, want)
+	}
+	w.hosts = []*host{a, b}
+	a.hint(SourceStatic, b.addr)
+	w.run(2*time.Minute, nil)
+	if len(a.met(b.id(), true)) != 1 {
+		t.Error("not met when named again")
+	}
+}
+
+// Who came by itself is not asked any more.
+func TestAnsweredHintIsDropped(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(networkKey(t, 1), addrA), w.add(networkKey(t, 1), addrB)
+	a.hint(SourceCache, b.addr)
+	w.inFlight = nil // lost
+	b.hint(SourceDHT, a.addr)
+	w.run(time.Minute, nil)
+	if len(a.sends) != 3 { // hello, reply, ready
+		t.Errorf("%d datagrams, want 3", len(a.sends))
+	}
+	if m := a.met(b.id(), true); len(m) != 1 || m[0].Source != SourceCache || m[0].Initiator {
+		t.Errorf("met: %+v", m)
+	}
+}
+
+// A member that is met at two addresses at a time is started with once.
+func TestTwoAddressesOneStart(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(networkKey(t, 1), addrA), w.add(networkKey(t, 1), addrB)
+	a.hint(SourceDHT, b.addr)
+	w.run(time.Second, nil)
+	b.addr = netip.MustParseAddrPort("192.168.1.2:40002")
+	a.hint(SourceLAN, b.addr)
+	w.run(2*time.Second, nil)
+	if len(a.met(b.id(), true)) != 2 || a.starts(b.id()) != 1 {
+		t.Errorf("met %d times, started %d times; want twice, once", len(a.met(b.id(), true)), a.starts(b.id()))
 	}
 }

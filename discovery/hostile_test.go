@@ -125,6 +125,81 @@ func TestCopiesAreNotOpened(t *testing.T) {
 	}
 }
 
+// A ready counts from the member that was asked, from where it was asked, for
+// the cookie that it gave, and from nobody else.
+func TestForgedReady(t *testing.T) {
+	w := newWorld(t, 1)
+	key := networkKey(t, 1)
+	a, b := w.add(key, addrA), w.add(key, addrB)
+	liar := w.nodeKey()
+	var reply wire.Hello
+	w.tap = func(_, to netip.AddrPort, data []byte) {
+		if h, _, err := wire.OpenHello(data, key.HelloKey(), key.Prefix6()); err == nil && h.Step == wire.StepReply {
+			reply = h
+		}
+	}
+	a.hint(SourceStatic, b.addr)
+	w.run(2*w.minDelay, nil)
+	w.hosts = []*host{a}
+
+	ready := wire.Hello{Step: wire.StepReady, TxA: reply.TxA, TxB: reply.TxB, MaxVersion: 1, To: a.id(), Observed: a.addr}
+	for name, x := range map[string]struct {
+		node   keys.NodePrivate
+		from   netip.AddrPort
+		change func(*wire.Hello)
+		reason string
+	}{
+		"another member":   {liar, b.addr, func(*wire.Hello) {}, dropTransaction},
+		"another address":  {b.node, netip.MustParseAddrPort("192.0.2.66:1"), func(*wire.Hello) {}, dropAddress},
+		"another cookie":   {b.node, b.addr, func(h *wire.Hello) { h.TxB[0] ^= 1 }, dropTransaction},
+		"another hello":    {b.node, b.addr, func(h *wire.Hello) { h.TxA[15] ^= 1 }, dropTransaction},
+		"another receiver": {b.node, b.addr, func(h *wire.Hello) { h.To = liar.Public() }, dropRecipient},
+	} {
+		h := ready
+		x.change(&h)
+		data, err := wire.SealHello(h, key.HelloKey(), x.node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reason := a.receive(x.from, data); reason != x.reason {
+			t.Errorf("%s: %q, want %q", name, reason, x.reason)
+		}
+	}
+	if len(a.met(b.id(), true)) != 0 {
+		t.Fatal("a forged ready counts")
+	}
+	data, err := wire.SealHello(ready, key.HelloKey(), b.node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reason := a.receive(b.addr, data); reason != "" || len(a.met(b.id(), true)) != 1 {
+		t.Errorf("the true ready: %q", reason)
+	}
+}
+
+// A confirm that is repeated is answered again, as often as any hello is and no
+// more, and counts once.
+func TestRepeatedConfirms(t *testing.T) {
+	w, a, b, datagrams := capture(t)
+	key := networkKey(t, 1)
+	confirm, _, err := wire.OpenHello(datagrams[2].data, key.HelloKey(), key.Prefix6())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.run(20*time.Second, nil)
+	b.sends = nil
+	for range 10 * prefixAnswersBurst {
+		data, err := wire.SealHello(confirm, key.HelloKey(), a.node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.receive(a.addr, data)
+	}
+	if len(b.sends) != prefixAnswersBurst || len(b.mets) != 1 {
+		t.Errorf("%d answers, %d meetings; want %d, 1", len(b.sends), len(b.mets), prefixAnswersBurst)
+	}
+}
+
 // The responder keeps nothing of a hello, however many come and from wherever,
 // and answers a bounded number.
 func TestHellosLeaveNoState(t *testing.T) {
@@ -259,7 +334,7 @@ func TestMemberThatMakesUpNodes(t *testing.T) {
 	w := newWorld(t, 1)
 	key := networkKey(t, 1)
 	b := w.add(key, addrB)
-	for i := range 3 * maxUsedCookies {
+	for i := range 2*maxUsedCookies + 200 {
 		liar := w.add(key, fmt.Sprintf("11.%d.%d.1:4000", i>>8, i&255))
 		liar.hint(SourceStatic, b.addr)
 		w.run(w.now+200*time.Millisecond, nil)

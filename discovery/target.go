@@ -76,13 +76,19 @@ func (t *target) gaps() []time.Duration {
 	return helloGaps
 }
 
+// fast says that the address may be one of a member who is just starting.
+// Behind a beacon there always is one: it is not a memory, its sender was there
+// a moment ago.
+func (t *target) fast(now time.Time) bool {
+	return t.source == SourceLAN || now.Sub(t.first) < fastPhase
+}
+
 // repeat is the pause before an address that was hinted again is asked again.
 func (t *target) repeat(now time.Time) time.Duration {
-	switch {
-	case t.echoed:
+	if t.echoed {
 		return echoInterval
-	case t.source == SourceLAN, now.Sub(t.first) < fastPhase:
-		// A beacon is not a memory: its sender was there a moment ago.
+	}
+	if t.fast(now) {
 		return repeatInterval
 	}
 	return min(repeatInterval<<min(t.slow+1, 6), maxRepeatInterval)
@@ -99,7 +105,7 @@ func (t *target) hint(now time.Time) {
 	if t.sends > 0 {
 		next = latest(now, t.last.Add(t.repeat(now)))
 	}
-	if t.due.IsZero() && t.source != SourceDHT && now.Sub(t.last) >= burstPause {
+	if t.due.IsZero() && t.source != SourceDHT && t.fast(now) && now.Sub(t.last) >= burstPause {
 		t.burst = 0
 	}
 	if t.due.IsZero() || next.Before(t.due) {
@@ -112,7 +118,7 @@ func (t *target) sent(now time.Time) {
 	t.sentAt[int(t.tx[15])%len(t.sentAt)] = now
 	t.last = now
 	t.sends++
-	if now.Sub(t.first) >= fastPhase {
+	if !t.fast(now) {
 		t.slow++
 	}
 	t.due = time.Time{}
