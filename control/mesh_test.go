@@ -220,3 +220,64 @@ func TestTakenAddress(t *testing.T) {
 		t.Errorf("the late one is not told: %v", b.events)
 	}
 }
+
+// After a crash the kernel's device goes on. The next process adopts it: no
+// peer is taken out, no session starts anew, and the path is known again.
+func TestAdoption(t *testing.T) {
+	w := newWorld(t, 9)
+	a := w.host("a", "192.168.1.2:20001", newNAT("5.1.1.1"))
+	b := w.host("b", "5.2.2.2:20002", nil)
+	a.hint(b.inner)
+	if _, ok := w.run(5*time.Second, func() bool { return connected(a, b) }); !ok {
+		t.Fatal("never connected")
+	}
+	w.run(time.Minute, nil)
+	before, device := a.mesh, a.device
+	cached := before.peers[b.mesh.self.public]
+	handshake := device.states()[cached.record.WireGuard].LastHandshake
+
+	a.boot()
+	a.device = device
+	a.mesh.recall(w.now, a.wallTime(), cached.signed, time.Minute, cached.lastAddr, device.states())
+	device.apply(a.mesh.desired())
+	a.mesh.hint(w.now, discovery.SourceCache, cached.lastAddr)
+	a.step()
+	if len(device.peers) != 1 {
+		t.Fatalf("the device has %d peers after the restart", len(device.peers))
+	}
+	took, ok := w.run(5*time.Second, func() bool {
+		p := b.mesh.peers[a.mesh.self.public]
+		return connected(a, b) && p.record.Probe == a.mesh.self.probe.Public()
+	})
+	if !ok || took > time.Second {
+		t.Errorf("the other side knows the new process: %v after %v", ok, took)
+	}
+	if got := device.states()[cached.record.WireGuard].LastHandshake; !got.Equal(handshake) {
+		t.Error("the session began anew")
+	}
+}
+
+// A peer that moves is followed: its authenticated packets move WireGuard, and
+// the checks confirm where it is.
+func TestPeerMoves(t *testing.T) {
+	w := newWorld(t, 10)
+	a := w.host("a", "192.168.1.2:20001", newNAT("5.1.1.1"))
+	b := w.host("b", "5.2.2.2:20002", nil)
+	a.hint(b.inner)
+	if _, ok := w.run(5*time.Second, func() bool { return connected(a, b) }); !ok {
+		t.Fatal("never connected")
+	}
+	w.run(time.Minute, nil)
+	a.nat = newNAT("5.3.3.3") // the provider's new address
+	took, ok := w.run(time.Minute, func() bool {
+		p := b.mesh.peers[a.mesh.self.public]
+		return p.path.Addr.Addr() == a.nat.public && b.device.peers[a.mesh.self.wireGuard].state.Endpoint == p.path.Addr
+	})
+	if !ok || took > keepaliveOther+5*time.Second {
+		t.Errorf("followed: %v after %v", ok, took)
+	}
+	w.run(5*time.Minute, nil)
+	if !connected(a, b) {
+		t.Error("not connected any more")
+	}
+}

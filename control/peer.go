@@ -243,10 +243,8 @@ func (m *mesh) startSessions(now time.Time) {
 	}
 }
 
-// nudge lets the device send a packet to the peer now, and from now on by
-// itself.
+// nudge lets the device send a packet to the peer now.
 func (m *mesh) nudge(p *peer) {
-	p.keepalive = true
 	m.out.nudges = append(m.out.nudges, p.record.WireGuard)
 }
 
@@ -264,9 +262,8 @@ func (m *mesh) looked(now, wall time.Time, states map[wgtypes.Key]wgsetup.PeerSt
 			p.session = nil
 			p.alive = true
 			m.book.Pin(p.node, true)
-			if !p.keepalive { // the other side started
-				p.keepalive = true
-				m.out.apply = true
+			if !p.keepalive {
+				p.keepalive, m.out.apply = true, true
 			}
 		}
 		switch {

@@ -329,10 +329,6 @@ func (d *simDevice) Nudge(peer wgtypes.Key) error {
 	if d.peers[peer] == nil {
 		return fmt.Errorf("nudge: %w", wgsetup.ErrNoPeer)
 	}
-	if !d.peers[peer].keepalive {
-		d.peers[peer].keepalive = true
-		d.keepAlive(peer)
-	}
 	d.transmit(peer)
 	return nil
 }
