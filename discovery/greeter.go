@@ -40,12 +40,8 @@ type GreeterConfig struct {
 // at A's address; A's by what carries its own TxA alone. Nothing else is
 // believed, whoever sealed it and whatever its clock says.
 type Greeter struct {
-	node     keys.NodePrivate
-	self     keys.NodePublic
-	probe    keys.ProbePublic
-	helloKey [32]byte
-	prefix6  netip.Prefix
-	rand     io.Reader
+	me   identity
+	rand io.Reader
 
 	record   wire.SignedRecord
 	recorded time.Time // when it was set
@@ -62,25 +58,36 @@ type Greeter struct {
 	stats    Stats
 }
 
+// identity is what does not change while a Greeter lives. It holds secrets.
+type identity struct {
+	node     keys.NodePrivate
+	public   keys.NodePublic
+	probe    keys.ProbePublic
+	helloKey [32]byte
+	prefix6  netip.Prefix
+}
+
 // NewGreeter returns a Greeter without a record.
 func NewGreeter(c GreeterConfig) *Greeter {
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
 	return &Greeter{
-		node:     c.Node,
-		self:     c.Node.Public(),
-		probe:    c.Probe,
-		helloKey: c.Network.HelloKey(),
-		prefix6:  c.Network.Prefix6(),
-		rand:     c.Rand,
-		seen:     newSeen(),
-		targets:  newTargets(),
-		members:  newMembers(),
-		jar:      newCookieJar(c.Rand),
-		replies:  newLimiter(),
-		readies:  newLimiter(),
-		stats:    Stats{Dropped: make(map[string]uint64), Ignored: make(map[string]uint64)},
+		me: identity{
+			node:     c.Node,
+			public:   c.Node.Public(),
+			probe:    c.Probe,
+			helloKey: c.Network.HelloKey(),
+			prefix6:  c.Network.Prefix6(),
+		},
+		rand:    c.Rand,
+		seen:    newSeen(),
+		targets: newTargets(),
+		members: newMembers(),
+		jar:     newCookieJar(c.Rand),
+		replies: newLimiter(),
+		readies: newLimiter(),
+		stats:   Stats{Dropped: make(map[string]uint64), Ignored: make(map[string]uint64)},
 	}
 }
 
@@ -89,8 +96,8 @@ var errNotMine = errors.New("record is another node's")
 // SetRecord sets the record that is sent from now on, just signed. Its age is
 // counted from here.
 func (g *Greeter) SetRecord(now time.Time, s wire.SignedRecord) error {
-	r, err := s.Verify(g.prefix6)
-	if err == nil && (r.Node != g.self || r.Probe != g.probe) {
+	r, err := s.Verify(g.me.prefix6)
+	if err == nil && (r.Node != g.me.public || r.Probe != g.me.probe) {
 		err = errNotMine
 	}
 	if err != nil {
@@ -139,7 +146,7 @@ func (g *Greeter) refuse(now time.Time, src Source, addr netip.AddrPort) string 
 	if _, own := g.own[addr]; own {
 		return dropSelf
 	}
-	if g.prefix6.Contains(addr.Addr()) {
+	if g.me.prefix6.Contains(addr.Addr()) {
 		return dropOverlay
 	}
 	if g.members.knows(now, addr) {
@@ -230,7 +237,7 @@ func (g *Greeter) seal(now time.Time, to netip.AddrPort, h wire.Hello) {
 		h.Signed = g.record
 		h.Age = now.Sub(g.recorded)
 	}
-	b, err := wire.SealHello(h, g.helloKey, g.node)
+	b, err := wire.SealHello(h, g.me.helloKey, g.me.node)
 	if err != nil {
 		// The record was verified and all else is bounded: a defect, which
 		// must show, but not end a daemon.

@@ -13,7 +13,7 @@ import (
 
 var (
 	seedFlag = flag.Uint64("seed", 0, "run random worlds of this seed only (0: a range)")
-	runsFlag = flag.Int("runs", 400, "how many random worlds to run")
+	runsFlag = flag.Int("runs", 200, "how many random worlds to run")
 )
 
 // Two members on a network that loses, doubles and reorders, behind NATs or

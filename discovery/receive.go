@@ -28,12 +28,12 @@ func (g *Greeter) receive(now time.Time, from netip.AddrPort, datagram []byte) s
 	if g.seen.has(hash) {
 		return dropReplay
 	}
-	h, r, err := wire.OpenHello(datagram, g.helloKey, g.prefix6)
+	h, r, err := wire.OpenHello(datagram, g.me.helloKey, g.me.prefix6)
 	if err != nil {
 		return wire.DropReason(err)
 	}
 	g.seen.add(hash)
-	if h.Step != wire.StepHello && h.To != g.self {
+	if h.Step != wire.StepHello && h.To != g.me.public {
 		return dropRecipient
 	}
 	switch h.Step {
@@ -52,7 +52,7 @@ func (g *Greeter) receive(now time.Time, from netip.AddrPort, datagram []byte) s
 // receiveHello answers and remembers nothing: whoever sent this may have copied
 // it and may not be where it says.
 func (g *Greeter) receiveHello(now time.Time, from netip.AddrPort, h wire.Hello, r wire.Record) string {
-	if r.Node == g.self && r.Probe == g.probe {
+	if r.Node == g.me.public && r.Probe == g.me.probe {
 		if t := g.targets.find(h.TxA); t != nil {
 			t.echo()
 		}
@@ -92,7 +92,7 @@ func (g *Greeter) receiveReply(now time.Time, from netip.AddrPort, h wire.Hello,
 		Observed: h.Observed, Version: wire.Negotiate(wire.MaxVersion, h.MaxVersion),
 		Source: t.source, Initiator: true,
 	}}
-	if r.Node == g.self {
+	if r.Node == g.me.public {
 		return g.twin(now, t, r.Probe)
 	}
 	g.sendConfirm(now, t)
@@ -104,7 +104,7 @@ func (g *Greeter) receiveReply(now time.Time, from netip.AddrPort, h wire.Hello,
 // twin has met its own node key with a fresh answer. One confirm tells the
 // other; there is nothing to start.
 func (g *Greeter) twin(now time.Time, t *target, probe keys.ProbePublic) string {
-	if probe == g.probe {
+	if probe == g.me.probe {
 		t.confirm = nil
 		t.echo()
 		return dropSelf
@@ -112,7 +112,7 @@ func (g *Greeter) twin(now time.Time, t *target, probe keys.ProbePublic) string 
 	g.sendConfirm(now, t)
 	g.targets.remove(t)
 	g.targets.refuse(now, t.addr)
-	g.members.settle(now, t.addr, g.self)
+	g.members.settle(now, t.addr, g.me.public)
 	g.emit(now, Twin{Addr: t.addr, Probe: probe})
 	return ""
 }
@@ -129,7 +129,7 @@ func (g *Greeter) receiveConfirm(now time.Time, from netip.AddrPort, h wire.Hell
 	}
 	if verdict == cookieGood {
 		g.jar.redeem(h.TxB)
-		if r.Node == g.self {
+		if r.Node == g.me.public {
 			g.emit(now, Twin{Addr: from, Probe: r.Probe})
 			return ""
 		}
@@ -139,7 +139,7 @@ func (g *Greeter) receiveConfirm(now time.Time, from netip.AddrPort, h wire.Hell
 			Source: g.answered(now, from, r.Node), Ready: true,
 		})
 		g.members.confirmed(now, r.Node, r.Probe)
-	} else if r.Node == g.self {
+	} else if r.Node == g.me.public {
 		return dropDuplicate
 	}
 	g.seal(now, from, wire.Hello{
@@ -182,7 +182,7 @@ func (g *Greeter) receiveReady(now time.Time, from netip.AddrPort, h wire.Hello)
 	met := c.met
 	met.Observed = h.Observed
 	met.Ready = true
-	met.StartHandshake = g.members.starts(now, g.self, h.From, met.Record.Probe, h.Starts)
+	met.StartHandshake = g.members.starts(now, g.me.public, h.From, met.Record.Probe, h.Starts)
 	g.emit(now, met)
 	return ""
 }
