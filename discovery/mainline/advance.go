@@ -70,7 +70,8 @@ func (l *lookup) search(now time.Time, qs []query) []query {
 	return qs
 }
 
-// poll asks the closest nodes that answer: all of them or, once settled, one.
+// poll asks the closest nodes that answer: a share of them each second, then all at
+// a falling pace and, once settled, one in turn.
 func (l *lookup) poll(now time.Time, qs []query) []query {
 	clear(l.seen)
 	l.polled = now
@@ -97,11 +98,13 @@ func (l *lookup) poll(now time.Time, qs []query) []query {
 	}
 	l.pollAt = now.Add(l.pace)
 	l.budget = max(l.budget, alpha)
-	for _, c := range near {
-		if idle(c) {
+	l.turn++
+	for i, c := range near {
+		if idle(c) && (l.pollAll || l.pace > fastEvery || (i+l.turn)%fastShare == 0) {
 			qs = l.ask(now, c, qs)
 		}
 	}
+	l.pollAll = false
 	return qs
 }
 

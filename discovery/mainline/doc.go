@@ -10,8 +10,8 @@
 // family) and BEP 43 (read-only: it answers nobody). It departs from common
 // clients in three things: it announces to a node as soon as that node is among
 // the closest known, before the lookup ends; it then asks only those closest
-// nodes, at a pace that falls from each second to two a minute; and it keeps no
-// routing table warm.
+// nodes, at a pace that falls from half of them each second to two a minute; and it
+// keeps no routing table warm.
 //
 // KRPC is spoken by github.com/anacrolix/dht/v2, which one datagram can crash.
 // Guard stands between it and the network, and says with each rule which defect

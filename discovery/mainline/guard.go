@@ -9,8 +9,9 @@ import (
 )
 
 // A guard is the net.PacketConn that the library reads and writes. It passes on
-// what the library survives (see examine) from whom it asked, and never fails a read before Close,
-// since any failing read panics there: so the server is to be closed first.
+// what the library survives (see examine), to a read-only server only from whom it
+// asked. It never fails a read before Close, since any failing read panics there:
+// so the server is to be closed first.
 type guard struct {
 	conn     net.PacketConn
 	readOnly bool

@@ -32,8 +32,12 @@ const (
 	// that the node still sees us at the address that it gave the token to.
 	tokenFresh = time.Minute
 
+	// Fast polls ask every other of the closest nodes in turn: an announce is at all
+	// of them, and libtorrent bans an address, behind which several of us may be, at
+	// 5 queries a second.
 	fastFor     = 2 * time.Minute // after a start, a network change or a lost peer
 	fastEvery   = time.Second
+	fastShare   = 2
 	settleAfter = time.Minute // the polls' pace once doubled to this is the settled one
 	searchEvery = time.Hour
 
@@ -77,6 +81,7 @@ type lookup struct {
 	fastUntil time.Time
 	pace      time.Duration // between polls, before they are settled
 	polled    time.Time
+	pollAll   bool // at the next poll: the tokens are for an old address
 	pollAt    time.Time
 	slot      time.Duration // between polls of one node each, once settled
 	turn      int           // whose turn it is then
@@ -99,8 +104,8 @@ func newLookup(now time.Time, hash infoHash, slot time.Duration) *lookup {
 func (l *lookup) Kick(now time.Time) {
 	l.fastUntil = now.Add(fastFor)
 	l.pace = fastEvery
-	// Not oftener than that, however many changes there are: nodes ban who asks too
-	// often, libtorrent at 5 queries a second.
+	l.pollAll = true
+	// Not oftener than that, however many changes there are.
 	if l.pollAt = l.polled.Add(fastEvery); l.pollAt.Before(now) {
 		l.pollAt = now
 	}
@@ -206,9 +211,6 @@ func (l *lookup) Seed(now time.Time, seeds []node) {
 }
 
 func (l *lookup) learn(now time.Time, n node) {
-	if n.id == nodeID(l.hash) {
-		return // only somebody who wants to be the closest has that id
-	}
 	if c := l.contacts.byAddr(n.addr); c != nil {
 		if c.id == (nodeID{}) {
 			c.id = n.id

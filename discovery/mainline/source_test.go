@@ -97,7 +97,7 @@ func TestIdleNode(t *testing.T) {
 	})
 }
 
-// Fast polling asks the closest nodes alone, each second; Kick brings it back and
+// Fast polling asks half of the closest nodes alone, each second; Kick brings it back and
 // announces anew.
 func TestPollingAndKick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -110,8 +110,10 @@ func TestPollingAndKick(t *testing.T) {
 			pass(20 * time.Second)
 			return int(d.sent.Load() - before)
 		}
-		const fast = 20 * closestK * 2
-		inFlight := 2 * closestK // at either end
+		const (
+			fast     = 20 * closestK / fastShare * 2
+			inFlight = closestK // at either end
+		)
 		if n := count(); n < fast-inFlight || n > fast+inFlight {
 			t.Errorf("%d datagrams in 20 s of fast polling, want %d", n, fast)
 		}

@@ -95,8 +95,8 @@ func (l *lookup) describe(now time.Time) string {
 	switch {
 	case l.settled(now):
 		return fmt.Sprintf("settled: asking one of %d nodes each %v", n, l.slot)
-	case l.pace == time.Second:
-		return fmt.Sprintf("polling %d nodes each second", n)
+	case l.pace == fastEvery:
+		return fmt.Sprintf("polling %d nodes, half of them each second", n)
 	}
 	return fmt.Sprintf("polling %d nodes each %v", n, l.pace)
 }
