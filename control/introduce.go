@@ -135,13 +135,17 @@ func (m *mesh) receiveSignal(now, wall time.Time, b []byte) string {
 	if err != nil {
 		return wire.DropReason(err)
 	}
-	m.introduced(now, wall, r, intro)
+	put := m.book.Put
+	if r.Node == from.node {
+		put = m.book.PutFirsthand
+	}
+	m.introduced(now, wall, r, intro, put)
 	return ""
 }
 
-func (m *mesh) introduced(now, wall time.Time, r wire.Record, intro wire.Introduce) {
+func (m *mesh) introduced(now, wall time.Time, r wire.Record, intro wire.Introduce, put filing) {
 	known := m.peers[r.Node] != nil
-	p := m.learn(now, wall, r, intro.Signed, intro.Age)
+	p := m.learn(now, wall, r, intro.Signed, intro.Age, put)
 	if p == nil {
 		return
 	}

@@ -33,7 +33,7 @@ func (m *mesh) met(now, wall time.Time, o discovery.Met) {
 	if o.Observed.IsValid() {
 		m.publisher.observed(now, o.Observed)
 	}
-	p := m.learn(now, wall, o.Record, o.Signed, o.Age)
+	p := m.learn(now, wall, o.Record, o.Signed, o.Age, m.book.PutFirsthand)
 	if p == nil {
 		return
 	}

@@ -106,8 +106,8 @@ func (m *mesh) claims() []claim {
 
 // learn takes a verified record into the book and into the peers. It returns
 // nil where the record is this node's own, too old, or one too many.
-func (m *mesh) learn(now, wall time.Time, r wire.Record, signed wire.SignedRecord, age time.Duration) *peer {
-	p := m.file(now, wall, r, signed, age)
+func (m *mesh) learn(now, wall time.Time, r wire.Record, signed wire.SignedRecord, age time.Duration, put filing) *peer {
+	p := m.file(now, wall, r, signed, age, put)
 	if p != nil && !m.agent.SetPeer(now, natpunch.Peer{Node: p.node, Pair: p.pair, Candidates: p.record.Candidates, NAT4: p.record.NAT4, Version: p.version}) {
 		m.drops.count("agent-full")
 	}
@@ -122,7 +122,7 @@ func (m *mesh) recall(now, wall time.Time, signed wire.SignedRecord, age time.Du
 		m.drops.count(wire.DropReason(err))
 		return
 	}
-	p := m.file(now, wall, r, signed, age)
+	p := m.file(now, wall, r, signed, age, m.book.Put)
 	if p == nil {
 		return
 	}
@@ -136,12 +136,16 @@ func (m *mesh) recall(now, wall time.Time, signed wire.SignedRecord, age time.Du
 	}
 }
 
+// filing is how a record gets into the book: its Put, or PutFirsthand for one
+// that its own node has sent.
+type filing func(time.Time, wire.SignedRecord, time.Duration) (wire.Record, discovery.Change, error)
+
 // file is learn without a word to the agent.
-func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord, age time.Duration) *peer {
+func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord, age time.Duration, put filing) *peer {
 	if r.Node == m.self.public {
 		return nil
 	}
-	_, change, err := m.book.Put(now, signed, age)
+	_, change, err := put(now, signed, age)
 	if err != nil {
 		m.drops.count("book-full")
 		return nil

@@ -166,6 +166,9 @@ func (d *daemon) statusDrops() map[string]uint64 {
 			all[strings.ReplaceAll(reason, " ", "-")] += n
 		}
 	}
+	for reason, n := range d.mesh.greeter.Stats().Ignored {
+		all["hint-"+reason] += n
+	}
 	if d.sources.dht != nil {
 		for reason, n := range d.sources.dht.Drops() {
 			all["dht-"+strings.TrimPrefix(reason, "dht-")] += n
