@@ -171,6 +171,6 @@ func TestAddressChange(t *testing.T) {
 	b.up()
 	b.reach(a, 10*time.Second)
 	w.must(home.ChangeAddress())
-	_, took := b.reach(a, 30*time.Second)
+	_, took := b.reach(a, time.Minute)
 	t.Logf("an answer %v after the change", took.Round(time.Millisecond))
 }

@@ -89,6 +89,7 @@ func hostile(random *rand.Rand, overheard [][]byte) []byte {
 		return b
 	}
 	old := append([]byte(nil), overheard[random.IntN(len(overheard))]...)
+
 	switch random.IntN(10) {
 	case 0:
 		return noise(random.IntN(1473))

@@ -214,10 +214,15 @@ func (n *node) tellWhy() {
 	if n.Daemon() == nil {
 		return
 	}
-	if result, err := n.Run(context.Background(), "status", "--json"); err == nil && result.Code == 0 {
+	ctx, cancel := context.WithTimeout(context.Background(), scaled(5*time.Second))
+	defer cancel()
+	if result, err := n.Run(ctx, "status", "--json"); err == nil && result.Code == 0 {
 		n.w.t.Logf("status of %s: %s", n.Host.Name, result.Stdout)
+	} else if n.Daemon().Signal(syscall.SIGQUIT) == nil {
+		// It does not answer: where it hangs is in its last words.
+		_, _ = n.Daemon().Wait(ctx)
 	}
 	lines := strings.Split(strings.TrimSpace(n.Daemon().Output()), "\n")
-	const shown = 60
+	const shown = 250
 	n.w.t.Logf("last lines of %s:\n%s", n.Daemon().Name, strings.Join(lines[max(0, len(lines)-shown):], "\n"))
 }
