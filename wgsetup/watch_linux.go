@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -14,7 +14,8 @@ import (
 // watch listens for changes of links, addresses and routes. One socket for all
 // of them, opened before there is a device to watch.
 type watch struct {
-	conn *netlink.Conn
+	conn  *netlink.Conn
+	ended atomic.Bool // an error of conn means nothing
 }
 
 func newWatch() (*watch, error) {
@@ -41,8 +42,8 @@ func (w *watch) run(tell func(index int)) error {
 	for {
 		messages, err := w.conn.Receive()
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed), errors.Is(err, unix.EBADF):
-			return nil // stopped, or closed
+		case err != nil && w.ended.Load():
+			return nil
 		case errors.Is(err, unix.ENOBUFS):
 			tell(0) // events were lost
 			continue
@@ -56,9 +57,15 @@ func (w *watch) run(tell func(index int)) error {
 }
 
 // stop makes run return.
-func (w *watch) stop() { _ = w.conn.SetReadDeadline(time.Unix(1, 0)) }
+func (w *watch) stop() {
+	w.ended.Store(true)
+	_ = w.conn.SetReadDeadline(time.Unix(1, 0))
+}
 
-func (w *watch) close() error { return w.conn.Close() }
+func (w *watch) close() error {
+	w.ended.Store(true)
+	return w.conn.Close()
+}
 
 // linkOf returns the index of the link that a message is about, or zero.
 func linkOf(m netlink.Message) int {

@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -79,6 +79,7 @@ func (s *Conn) repair() error {
 type watch struct {
 	table string
 	conn  *netlink.Conn
+	ended atomic.Bool // an error of conn means nothing
 }
 
 func newWatch(table string) (*watch, error) {
@@ -104,8 +105,8 @@ func (w *watch) run(events chan<- struct{}) error {
 	for {
 		messages, err := w.conn.Receive()
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed), errors.Is(err, unix.EBADF):
-			return nil // stopped, or closed
+		case err != nil && w.ended.Load():
+			return nil
 		case errors.Is(err, unix.ENOBUFS):
 			tell() // events were lost, perhaps ours
 			continue
@@ -122,9 +123,15 @@ func (w *watch) run(events chan<- struct{}) error {
 }
 
 // stop makes run return.
-func (w *watch) stop() { _ = w.conn.SetReadDeadline(time.Unix(1, 0)) }
+func (w *watch) stop() {
+	w.ended.Store(true)
+	_ = w.conn.SetReadDeadline(time.Unix(1, 0))
+}
 
-func (w *watch) close() error { return w.conn.Close() }
+func (w *watch) close() error {
+	w.ended.Store(true)
+	return w.conn.Close()
+}
 
 // nfgenmsgSize is the length of the header before a message's attributes.
 const nfgenmsgSize = 4
