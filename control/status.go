@@ -161,18 +161,20 @@ func sourceStatus(s discovery.SourceStatus) localapi.Source {
 // statusDrops adds up what all rooms dropped.
 func (d *daemon) statusDrops() map[string]uint64 {
 	all := d.drops.snapshot()
-	for reason, n := range d.device.Drops() {
-		if n > 0 {
-			all[strings.ReplaceAll(reason, " ", "-")] += n
+	add := func(room string, counts map[string]uint64) {
+		for reason, n := range counts {
+			if n > 0 {
+				all[room+strings.ReplaceAll(strings.TrimPrefix(reason, room), " ", "-")] += n
+			}
 		}
 	}
-	for reason, n := range d.mesh.greeter.Stats().Ignored {
-		all["hint-"+reason] += n
-	}
+	add("", d.device.Drops())
+	add("hint-", d.mesh.greeter.Stats().Ignored)
 	if d.sources.dht != nil {
-		for reason, n := range d.sources.dht.Drops() {
-			all["dht-"+strings.TrimPrefix(reason, "dht-")] += n
-		}
+		add("dht-", d.sources.dht.Drops())
+	}
+	if d.sources.lan != nil {
+		add("lan-", d.sources.lan.Drops())
 	}
 	return all
 }
