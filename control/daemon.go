@@ -11,15 +11,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/credant/credant/control/localapi"
 	"github.com/credant/credant/discovery"
 	"github.com/credant/credant/discovery/keys"
-	"github.com/credant/credant/discovery/lan"
-	"github.com/credant/credant/discovery/mainline"
-	"github.com/credant/credant/discovery/static"
 	"github.com/credant/credant/wgsetup"
 	"golang.org/x/sync/errgroup"
 )
@@ -145,65 +141,6 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	d.cache = openCache(filepath.Join(networkDir(c.StateDir, c.Network), "cache"), c.Log)
 	d.sources = d.newSources(network)
 	return d, nil
-}
-
-// sources are what names addresses. A nil one is switched off.
-type sources struct {
-	dht    *mainline.Source
-	lan    *lan.Source
-	static *static.Source
-	stun   *static.Source // resolves the STUN servers
-}
-
-func (d *daemon) newSources(network keys.NetworkKey) sources {
-	var s sources
-	found := func(source discovery.Source) func(netip.AddrPort) {
-		return func(addr netip.AddrPort) {
-			select {
-			case d.hints <- hint{source, addr}:
-			default:
-				d.drops.count("hints-busy")
-			}
-		}
-	}
-	if !d.config.NoDHT {
-		s.dht = mainline.New(mainline.Config{
-			IPv4:       d.port.dht[false],
-			IPv6:       d.port.dht[true],
-			Bootstrap:  d.config.DHTBootstrap,
-			KnownNodes: d.cache.nodes(),
-			InfoHashes: func(now time.Time) [][20]byte {
-				var all [][20]byte
-				for _, day := range keys.Days(now) {
-					all = append(all, network.InfoHash(day))
-				}
-				return all
-			},
-			Found: found(discovery.SourceDHT),
-			Log:   d.log,
-		})
-	}
-	if !d.config.NoLAN {
-		s.lan = lan.New(lan.Config{
-			BeaconKey: network.BeaconKey(),
-			Node:      d.mesh.self.public,
-			Port:      d.device.Port,
-			Skip:      d.isOverlay,
-			Found:     found(discovery.SourceLAN),
-			Log:       d.log,
-		})
-	}
-	if len(d.config.Bootstrap) > 0 {
-		s.static = static.New(static.Config{Addresses: d.config.Bootstrap, Found: found(discovery.SourceStatic), Log: d.log})
-	}
-	if !d.config.NoSTUN {
-		servers := d.config.STUN
-		if servers == nil {
-			servers = defaultSTUN
-		}
-		s.stun = static.New(static.Config{Addresses: servers, Found: found(sourceSTUN), Log: d.log})
-	}
-	return s
 }
 
 // run starts everything and takes it down again.
@@ -374,18 +311,6 @@ func (d *daemon) warn(what string, err error) {
 	}
 }
 
-func (s sources) kick() {
-	if s.dht != nil {
-		s.dht.Kick()
-	}
-	if s.lan != nil {
-		s.lan.Kick()
-	}
-	if s.static != nil {
-		s.static.Kick()
-	}
-}
-
 // remember writes down what the next start likes to know.
 func (d *daemon) remember() {
 	m := memory{
@@ -404,12 +329,6 @@ func (d *daemon) remember() {
 	if err := m.save(d.config.StateDir, d.config.Network); err != nil {
 		d.log.Warn("remember port and address", "err", err)
 	}
-}
-
-// isOverlay tells whether an interface is a tunnel of ours, on which nobody
-// looks for members.
-func (d *daemon) isOverlay(iface string) bool {
-	return iface == d.device.Name() || strings.HasPrefix(iface, "credant")
 }
 
 // Clean takes away what a daemon that is gone left of a network: the device

@@ -15,10 +15,10 @@
 // that is answered before WireGuard knows it costs five seconds.
 //
 // A member is met by an exchange of hellos (meeting.go), introduced by another
-// member (introduce.go), installed, and its session started (session.go). What
-// others need to know of this node is signed in publish.go; addresses are
-// claimed in addressing.go and subnet.go. state.go keeps keys and memory,
-// localapi answers the commands.
+// member (introduce.go), learnt (learn.go), installed (peer.go), its session
+// started (session.go) and followed (follow.go). What others need to know of
+// this node is signed in publish.go; addresses are claimed in addressing.go and
+// subnet.go. state.go keeps keys and memory, localapi answers the commands.
 //
 // Run needs CAP_NET_ADMIN and CAP_NET_RAW, in practice root. Start reading at
 // Run in daemon.go, then mesh.go.

@@ -1,0 +1,130 @@
+package control
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/credant/credant/discovery"
+	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire"
+	"github.com/credant/credant/natpunch"
+	"github.com/credant/credant/wgsetup"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
+
+// learn takes a verified record into the book and into the peers. It returns
+// nil where the record is this node's own, too old, or one too many.
+func (m *mesh) learn(now, wall time.Time, r wire.Record, signed wire.SignedRecord, age time.Duration, put filing) *peer {
+	p := m.file(now, wall, r, signed, age, put)
+	if p != nil && !m.agent.SetPeer(now, natpunch.Peer{Node: p.node, Pair: p.pair, Candidates: p.record.Candidates, NAT4: p.record.NAT4, Version: p.version}) {
+		m.drops.count("agent-full")
+	}
+	return p
+}
+
+// recall takes a record of an earlier run: the member is known by name, but has
+// another probe key by now, or takes this process for the one before.
+func (m *mesh) recall(now, wall time.Time, signed wire.SignedRecord, age time.Duration, addr netip.AddrPort, device map[wgtypes.Key]wgsetup.PeerState) {
+	r, err := signed.Verify(m.prefix6)
+	if err != nil {
+		m.drops.count(wire.DropReason(err))
+		return
+	}
+	p := m.file(now, wall, r, signed, age, m.book.Put)
+	if p == nil {
+		return
+	}
+	p.reason, p.lastAddr = "not met since this daemon started", addr
+	if state, ok := device[r.WireGuard]; ok { // adopted with its session
+		p.installed, p.keepalive, p.state = true, true, state
+		p.path.Addr = addr
+		if state.Endpoint.IsValid() {
+			p.path.Addr = state.Endpoint
+		}
+	}
+}
+
+// filing is how a record gets into the book: its Put, or PutFirsthand for one
+// that its own node has sent.
+type filing func(time.Time, wire.SignedRecord, time.Duration) (wire.Record, discovery.Change, error)
+
+// file is learn without a word to the agent.
+func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord, age time.Duration, put filing) *peer {
+	if r.Node == m.self.public {
+		return nil
+	}
+	_, change, err := put(now, signed, age)
+	if err != nil {
+		m.drops.count("book-full")
+		return nil
+	}
+	current, ok := m.book.Get(r.Node)
+	if !ok {
+		m.drops.count("record-expired")
+		return nil
+	}
+	r, signed = current.Record, current.Signed
+	m.clock.heard(wall, r, current.AgeAt(now))
+	if change == discovery.New && len(m.peers) >= maxMembers {
+		m.dropEvicted()
+	}
+	p := m.peers[r.Node]
+	if p == nil {
+		p = &peer{node: r.Node}
+		m.peers[r.Node] = p
+	}
+	if p.record.Seq == r.Seq && p.record.Probe == r.Probe {
+		return p
+	}
+	if p.record.Probe != r.Probe {
+		pair, err := keys.NewPair(m.network, m.self.probe, r.Probe)
+		if err != nil {
+			m.drops.count("probe-key")
+			return nil
+		}
+		if other := m.byTag[pair.RecvTag]; other != nil && other != p {
+			m.drops.count("probe-key") // somebody shows another node's key as its own
+			return nil
+		}
+		delete(m.byTag, p.pair.RecvTag)
+		p.pair = pair
+		m.byTag[pair.RecvTag] = p
+	}
+	if p.installed && p.record.WireGuard != r.WireGuard {
+		p.installed, p.session = false, nil // the device's peer is another one now
+		p.state, p.alive = wgsetup.PeerState{}, false
+	}
+	p.record, p.signed = r, signed
+	m.claimsChanged = true
+	m.out.apply = m.out.apply || p.installed
+	m.subnetChanged(now)
+	return p
+}
+
+// forget takes the peer out of everything.
+func (m *mesh) forget(p *peer) {
+	delete(m.peers, p.node)
+	delete(m.byTag, p.pair.RecvTag)
+	m.agent.RemovePeer(p.node)
+	m.claimsChanged = true
+	m.out.apply = m.out.apply || p.installed
+}
+
+// dropEvicted forgets the peers that the book gave up for want of room.
+func (m *mesh) dropEvicted() {
+	for _, p := range m.peers {
+		if _, ok := m.book.Get(p.node); !ok {
+			m.forget(p)
+		}
+	}
+}
+
+// expire forgets members whose record has run out.
+func (m *mesh) expire(now time.Time) {
+	for _, node := range m.book.Expire(now) {
+		if p := m.peers[node]; p != nil && !p.alive {
+			m.event("lost", p.name(), p.name()+" has not been heard of for a day and is forgotten", false)
+			m.forget(p)
+		}
+	}
+}

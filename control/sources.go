@@ -1,0 +1,147 @@
+package control
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/credant/credant/control/localapi"
+	"github.com/credant/credant/discovery"
+	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/lan"
+	"github.com/credant/credant/discovery/mainline"
+	"github.com/credant/credant/discovery/static"
+)
+
+// sources are what names addresses. A nil one is switched off.
+type sources struct {
+	dht    *mainline.Source
+	lan    *lan.Source
+	static *static.Source
+	stun   *static.Source // resolves the STUN servers
+}
+
+func (d *daemon) newSources(network keys.NetworkKey) sources {
+	var s sources
+	found := func(source discovery.Source) func(netip.AddrPort) {
+		return func(addr netip.AddrPort) {
+			select {
+			case d.hints <- hint{source, addr}:
+			default:
+				d.drops.count("hints-busy")
+			}
+		}
+	}
+	if !d.config.NoDHT {
+		s.dht = mainline.New(mainline.Config{
+			IPv4:       d.port.dht[false],
+			IPv6:       d.port.dht[true],
+			Bootstrap:  d.config.DHTBootstrap,
+			KnownNodes: d.cache.nodes(),
+			InfoHashes: func(now time.Time) [][20]byte {
+				var all [][20]byte
+				for _, day := range keys.Days(now) {
+					all = append(all, network.InfoHash(day))
+				}
+				return all
+			},
+			Found: found(discovery.SourceDHT),
+			Log:   d.log,
+		})
+	}
+	if !d.config.NoLAN {
+		s.lan = lan.New(lan.Config{
+			BeaconKey: network.BeaconKey(),
+			Node:      d.mesh.self.public,
+			Port:      d.device.Port,
+			Skip:      d.isOverlay,
+			Found:     found(discovery.SourceLAN),
+			Log:       d.log,
+		})
+	}
+	if len(d.config.Bootstrap) > 0 {
+		s.static = static.New(static.Config{Addresses: d.config.Bootstrap, Found: found(discovery.SourceStatic), Log: d.log})
+	}
+	if !d.config.NoSTUN {
+		servers := d.config.STUN
+		if servers == nil {
+			servers = defaultSTUN
+		}
+		s.stun = static.New(static.Config{Addresses: servers, Found: found(sourceSTUN), Log: d.log})
+	}
+	return s
+}
+
+// isOverlay tells whether an interface is a tunnel of ours, on which nobody
+// looks for members.
+func (d *daemon) isOverlay(iface string) bool {
+	return iface == d.device.Name() || strings.HasPrefix(iface, "credant")
+}
+
+func (s sources) kick() {
+	if s.dht != nil {
+		s.dht.Kick()
+	}
+	if s.lan != nil {
+		s.lan.Kick()
+	}
+	if s.static != nil {
+		s.static.Kick()
+	}
+}
+
+const (
+	watchEarly   = 200 * time.Millisecond // while somebody may be looking on
+	watchLate    = 5 * time.Second
+	watchedEarly = 2 * time.Minute
+)
+
+// watchSources tells as events what the sources begin and stop doing, until
+// ctx ends.
+func (d *daemon) watchSources(ctx context.Context) error {
+	told := make(map[string]string)
+	began := time.Now()
+	every := time.NewTicker(watchEarly)
+	defer every.Stop()
+	for {
+		if d.sources.dht != nil {
+			d.tell(told, "DHT", d.sources.dht.Status())
+		}
+		if d.sources.lan != nil {
+			d.tell(told, "LAN", d.sources.lan.Status())
+		}
+		if d.sources.static != nil {
+			d.tell(told, "given addresses", d.sources.static.Status())
+		}
+		if time.Since(began) > watchedEarly {
+			every.Reset(watchLate)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-every.C:
+		}
+	}
+}
+
+// tell makes an event of a status that differs from the last one in its state
+// or in the first word of its detail: numbers alone are no news.
+func (d *daemon) tell(told map[string]string, name string, s discovery.SourceStatus) {
+	what, _, _ := strings.Cut(s.Detail, " ")
+	news := string(s.State) + " " + what
+	if told[name] == news {
+		return
+	}
+	told[name] = news
+	if s.State == discovery.StateStarting && what == "starting" {
+		return // nothing to tell yet
+	}
+	text := s.Detail
+	if s.State == discovery.StateFailing {
+		text = s.LastError
+	}
+	if text != "" {
+		d.events.add(localapi.Event{Kind: "source", Text: name + ": " + text})
+	}
+}
