@@ -26,7 +26,10 @@ func TestHeapFollowsTraffic(t *testing.T) {
 		{0, heapStay},         // pauses
 		{100 << 20, heapStay}, // goes on
 		{0, heapStay},         // ends
-		{1000, heapStay}, {0, heapStay}, {0, heapStay}, {0, heapStay},
+		{1000, heapStay},
+		{0, heapStay},
+		{0, heapStay},
+		{0, heapStay},
 		{0, heapIdle}, // 10 s later
 		{0, heapStay},
 	} {

@@ -63,15 +63,14 @@ type self struct {
 }
 
 type meshConfig struct {
-	network    keys.NetworkKey
-	self       self
-	subnet     netip.Prefix // that the user asked for; invalid: none
-	fixed      []netip.Addr // that the user asked for
-	ipv4Clash  bool         // the host uses the overlay's IPv4 prefix otherwise
-	memory     memory
-	stun       bool
-	drops      *drops
-	minVersion uint8
+	network   keys.NetworkKey
+	self      self
+	subnet    netip.Prefix // that the user asked for; invalid: none
+	fixed     []netip.Addr // that the user asked for
+	ipv4Clash bool         // the host uses the overlay's IPv4 prefix otherwise
+	memory    memory
+	stun      bool
+	drops     *drops
 }
 
 func newMesh(now time.Time, c meshConfig) *mesh {
