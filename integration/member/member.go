@@ -23,6 +23,7 @@ type Member struct {
 	Network string
 
 	Passphrase string   // empty: Passphrase
+	Joined     bool     // the host has the network's key stored: up is given no passphrase
 	Flags      []string // of every up, besides --network, --name, --passphrase-file and --foreground
 	Env        []string // of every credant
 	Log        io.Writer
@@ -36,7 +37,10 @@ func (m *Member) Start(flags ...string) error {
 	if passphrase == "" {
 		passphrase = Passphrase
 	}
-	args := []string{"up", "--foreground", "--name", m.Host.Name, "--passphrase-file", "-"}
+	args := []string{"up", "--foreground", "--name", m.Host.Name}
+	if !m.Joined {
+		args = append(args, "--passphrase-file", "-")
+	}
 	p, err := m.Host.Start(lab.Program{
 		Args:  m.command(append(append(args, m.Flags...), flags...)...),
 		Env:   m.Env,

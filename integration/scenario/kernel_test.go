@@ -85,7 +85,7 @@ func TestKernelDetachAndAdopt(t *testing.T) {
 	go func() {
 		ctx, cancel := context.WithTimeout(w.t.Context(), scaled(time.Minute))
 		defer cancel()
-		result, err := a.Host.Run(ctx, "ping", "-n", "-q", "-i", "0.2", "-W", "3", "-c", strconv.Itoa(count), overlay)
+		result, err := a.Host.Run(ctx, "ping", "-n", "-q", "-i", "0.1", "-W", "3", "-c", strconv.Itoa(count), overlay)
 		done <- outcome{result, err}
 	}()
 

@@ -2,17 +2,21 @@ package scenario
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/credant/credant/control"
 	"github.com/credant/credant/control/localapi"
+	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/integration/lab"
 	"github.com/credant/credant/integration/member"
 	"github.com/credant/credant/integration/strict"
@@ -119,6 +123,9 @@ func (w *world) startDHT(h *lab.Host) *lab.DHT {
 	return dht
 }
 
+// networkName is the one network of most tests.
+const networkName = "home"
+
 // A node is a member under test.
 type node struct {
 	*member.Member
@@ -127,7 +134,7 @@ type node struct {
 
 // join makes the host a member of the test's network, not started yet.
 func (w *world) join(h *lab.Host) *node {
-	n := &node{w: w, Member: &member.Member{Host: h, Binary: binary, Network: "home"}}
+	n := &node{w: w, Member: &member.Member{Host: h, Binary: binary, Network: networkName}}
 	w.members = append(w.members, n)
 	return n
 }
@@ -143,8 +150,32 @@ func (n *node) up(flags ...string) localapi.Status {
 
 func (n *node) start(flags ...string) {
 	n.w.t.Helper()
+	if inVM && !n.Joined {
+		n.storeKey()
+	}
 	n.w.must(n.Start(slices.Concat([]string{"--backend", n.w.backend, "--log-level", "debug"}, n.w.flags, flags)...))
 }
+
+// storeKey leaves the network key where an earlier up would have: deriving it takes a quarter of a minute of emulation,
+// which here is spent once for all.
+func (n *node) storeKey() {
+	n.w.t.Helper()
+	key, err := vmKey()
+	n.w.must(err)
+	dir := filepath.Join(control.DefaultStateDir, n.Network)
+	n.w.must(n.Host.Do(func() error {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, "network.key"), []byte(key+"\n"), 0o600)
+	}))
+	n.Joined = true
+}
+
+var vmKey = sync.OnceValues(func() (string, error) {
+	key, err := keys.DeriveNetworkKey([]byte(member.Passphrase), networkName)
+	return base64.StdEncoding.EncodeToString(key.Bytes()), err
+})
 
 func (n *node) status() localapi.Status {
 	n.w.t.Helper()
