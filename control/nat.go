@@ -53,8 +53,8 @@ func (m *mesh) recordNAT(r *wire.Record) {
 
 func wireNAT(f natpunch.FamilyStatus) wire.NATBehavior {
 	return wire.NATBehavior{
-		Mapping:       wire.Behavior(f.Mapping), // both count RFC 4787's words in its order
-		Filtering:     wire.Behavior(f.Filtering),
+		Mapping:       f.Mapping,
+		Filtering:     f.Filtering,
 		PortPreserved: f.PortPreserved != nil && *f.PortPreserved,
 	}
 }

@@ -1,41 +1,25 @@
 package natpunch
 
-import "net/netip"
+import (
+	"net/netip"
 
-// Behavior is one of RFC 4787's three, for mapping and for filtering alike. The
-// zero Behavior is unknown.
-type Behavior uint8
-
-// The behaviors of RFC 4787, Sections 4.1 and 5.
-const (
-	UnknownBehavior Behavior = iota
-	EndpointIndependent
-	AddressDependent
-	AddressAndPortDependent
+	"github.com/credant/credant/discovery/wire"
 )
 
-// MappingBehavior and FilteringBehavior are Behaviors; the names say of what.
+// MappingBehavior and FilteringBehavior are RFC 4787's words, as records carry
+// them; the names say of what.
 type (
-	MappingBehavior   = Behavior
-	FilteringBehavior = Behavior
+	MappingBehavior   = wire.Behavior
+	FilteringBehavior = wire.Behavior
 )
 
-// String returns the behavior in RFC 4787's words, or "unknown".
-func (b Behavior) String() string {
-	switch b {
-	case EndpointIndependent:
-		return "endpoint-independent"
-	case AddressDependent:
-		return "address-dependent"
-	case AddressAndPortDependent:
-		return "address-and-port-dependent"
-	default:
-		return "unknown"
-	}
-}
-
-// MarshalText returns String.
-func (b Behavior) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+// The behaviors of RFC 4787, Sections 4.1 and 5. The zero one is unknown.
+const (
+	UnknownBehavior         = wire.Behavior(0)
+	EndpointIndependent     = wire.EndpointIndependent
+	AddressDependent        = wire.AddressDependent
+	AddressAndPortDependent = wire.AddressAndPortDependent
+)
 
 // NATStatus is what is known of the NAT in front of this node.
 type NATStatus struct {

@@ -88,11 +88,11 @@ func (t *topology) place(i int, r *realm, text string, addrs ...string) {
 
 func (t *topology) randomNAT(addr string, prefix6 int) gateway {
 	rng := t.net.rng
-	behavior := func(independent float64) Behavior {
+	behavior := func(independent float64) MappingBehavior {
 		if rng.Float64() < independent {
 			return EndpointIndependent
 		}
-		return AddressDependent + Behavior(rng.IntN(2))
+		return AddressDependent + MappingBehavior(rng.IntN(2))
 	}
 	g := gateway{
 		addr: netip.MustParseAddr(addr), mapping: behavior(0.75), filtering: behavior(0.3),

@@ -110,6 +110,9 @@ func (b Behavior) String() string {
 	return "unknown"
 }
 
+// MarshalText returns String.
+func (b Behavior) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
 // NATBehavior is what a node found out about the NAT before it, of one address
 // family. The zero value is: nothing.
 type NATBehavior struct {
