@@ -310,7 +310,7 @@ func TestSTUNServer(t *testing.T) {
 		change byte
 		want   string // where the answer comes from
 	}{
-		{0, server.Addr.String()},
+		{0, server.Addr[0].String()},
 		{2, netip.AddrPortFrom(host.IPv4()[0], STUNPort+1).String()},
 		{4, netip.AddrPortFrom(host.IPv4()[1], STUNPort).String()},
 		{6, netip.AddrPortFrom(host.IPv4()[1], STUNPort+1).String()},
@@ -319,7 +319,7 @@ func TestSTUNServer(t *testing.T) {
 		must(t, err)
 		request := stun.MustBuild(stun.TransactionID, stun.BindingRequest,
 			stun.RawAttribute{Type: stun.AttrChangeRequest, Value: []byte{0, 0, 0, c.change}})
-		_, err = conn.WriteToUDPAddrPort(request.Raw, server.Addr)
+		_, err = conn.WriteToUDPAddrPort(request.Raw, server.Addr[0])
 		must(t, err)
 		must(t, conn.SetReadDeadline(time.Now().Add(2*time.Second)))
 		buf := make([]byte, 1500)

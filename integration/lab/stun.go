@@ -16,8 +16,8 @@ const STUNPort = 3478
 // A STUNServer answers binding requests as RFC 8489 and RFC 5780 (behaviour discovery) say, on two addresses and two
 // ports of each family.
 type STUNServer struct {
-	Addr  netip.AddrPort // IPv4
-	Addr6 netip.AddrPort
+	Addr  [2]netip.AddrPort // its two IPv4 addresses, each with the first port
+	Addr6 [2]netip.AddrPort
 
 	sockets []*stunSocket
 	serving sync.WaitGroup
@@ -55,8 +55,10 @@ func (h *Host) StartSTUN() (*STUNServer, error) {
 			socket.family = family
 		}
 	}
-	s.Addr = netip.AddrPortFrom(h.IPv4()[0], STUNPort)
-	s.Addr6 = netip.AddrPortFrom(h.IPv6()[0], STUNPort)
+	for a := range 2 {
+		s.Addr[a] = netip.AddrPortFrom(h.IPv4()[a], STUNPort)
+		s.Addr6[a] = netip.AddrPortFrom(h.IPv6()[a], STUNPort)
+	}
 	for _, socket := range s.sockets {
 		s.serving.Go(socket.serve)
 	}

@@ -26,7 +26,7 @@ func TestIdleBudget(t *testing.T) {
 	server, err := stunHost.StartSTUN()
 	w.must(err)
 	defer server.Close()
-	w.flags = append(w.flags, "--stun", server.Addr.String())
+	w.flags = append(w.flags, "--stun", server.Addr[0].String(), "--stun", server.Addr[1].String())
 	for _, n := range w.members {
 		n.up()
 	}

@@ -28,7 +28,7 @@ func onePort(t *testing.T, backend string) {
 	server, err := stunHost.StartSTUN()
 	w.must(err)
 	defer server.Close()
-	w.flags = append(w.flags, "--stun", server.Addr.String(), "--no-lan")
+	w.flags = append(w.flags, "--stun", server.Addr[0].String(), "--stun", server.Addr[1].String(), "--no-lan")
 	capture, err := a.Host.Capture("eth0")
 	w.must(err)
 
