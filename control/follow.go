@@ -16,35 +16,56 @@ func (m *mesh) looked(now, wall time.Time, states map[wgtypes.Key]wgsetup.PeerSt
 		if !ok || !p.installed {
 			continue
 		}
-		was := p.alive
-		p.state, p.alive = state, alive(wall, state)
-		if p.session != nil && p.session.carries(state) {
+		was := p.working()
+		if state.RxBytes > p.state.RxBytes {
+			p.lost = false // whatever the checks say, packets come in
+		}
+		p.renew(now, wall, state)
+		if p.session != nil && p.alive && p.session.carries(state) {
 			p.session = nil
-			p.alive = true
 			m.book.Pin(p.node, true)
 			if !p.keepalive {
 				p.keepalive, m.out.apply = true, true
 			}
 		}
 		switch {
-		case p.alive && !was:
+		case p.working() && !was:
 			p.reason = ""
 			m.event("handshake", p.name(), "connected to "+p.name()+" ("+m.pathWord(p)+", "+p.path.Addr.String()+")", true)
 			m.out.remember = true // an adopter needs to know it
 			m.introduce(now, p)
 		case was && !p.alive:
-			p.reason = "no answer for 3 minutes"
+			p.reason = "no answer for more than 3 minutes"
 			m.event("lost", p.name(), p.name()+" does not answer any more", false)
-			m.lost(now, p)
-		case p.activity.unanswered(now, state, p.path.RTT):
+			m.seek(now, p)
+		case p.activity.unanswered(now, state, p.path.RTT), !m.keeps(p) && p.activity.silent(now):
 			m.agent.CheckConsent(now, p.node)
+		}
+		if p.alive && !m.keeps(p) && now.Sub(p.activity.sent) >= outboundAgain {
+			m.nudge(p)
 		}
 		m.followEndpoint(now, p)
 	}
 }
 
-// lost looks for the peer with all means.
-func (m *mesh) lost(now time.Time, p *peer) {
+// renew takes what the device says. The handshake's own time is by the wall
+// clock, which may jump: it counts only for a session that was adopted.
+func (p *peer) renew(now, wall time.Time, state wgsetup.PeerState) {
+	switch {
+	case state.LastHandshake.IsZero():
+		p.handshake = time.Time{}
+	case p.adopted:
+		p.adopted = false
+		p.handshake = now.Add(-max(0, wall.Sub(state.LastHandshake)))
+	case !state.LastHandshake.Equal(p.state.LastHandshake):
+		p.handshake = now
+	}
+	p.state = state
+	p.alive = !p.handshake.IsZero() && now.Sub(p.handshake) < sessionLife
+}
+
+// seek looks for a peer that is gone with all means.
+func (m *mesh) seek(now time.Time, p *peer) {
 	m.agent.Restart(now, p.node, p.reason)
 	m.greeter.Lost(p.node)
 	m.hintCandidates(now, p)
@@ -54,6 +75,8 @@ func (m *mesh) lost(now time.Time, p *peer) {
 // activity tells sent-and-unanswered from silence.
 type activity struct {
 	rx, tx    int64
+	heard     time.Time // when rx last grew
+	sent      time.Time // when tx last grew
 	asked     time.Time // when tx first grew after rx did; zero: not since
 	suspected time.Time
 }
@@ -63,6 +86,7 @@ const (
 	// checks of the path. Silence alone never gives a path up.
 	unansweredAfter = 500 * time.Millisecond
 	suspectAgain    = 5 * time.Second
+	silentAfter     = keepaliveOther + 10*time.Second
 	keepaliveSize   = 32 // of a packet that nobody answers
 )
 
@@ -70,13 +94,25 @@ const (
 func (a *activity) busy() bool { return !a.asked.IsZero() }
 
 func (a *activity) unanswered(now time.Time, s wgsetup.PeerState, rtt time.Duration) bool {
-	if s.RxBytes != a.rx || s.TxBytes < a.tx {
-		a.asked = time.Time{}
+	if s.RxBytes != a.rx || s.TxBytes < a.tx || a.heard.IsZero() {
+		a.asked, a.heard = time.Time{}, now
 	} else if s.TxBytes > a.tx+keepaliveSize && a.asked.IsZero() {
 		a.asked = now
 	}
+	if s.TxBytes != a.tx || a.sent.IsZero() {
+		a.sent = now
+	}
 	a.rx, a.tx = s.RxBytes, s.TxBytes
 	if a.asked.IsZero() || now.Sub(a.asked) < max(unansweredAfter, 4*rtt) || now.Sub(a.suspected) < suspectAgain {
+		return false
+	}
+	a.suspected = now
+	return true
+}
+
+// silent tells that not even the peer's keepalives come in.
+func (a *activity) silent(now time.Time) bool {
+	if now.Sub(a.heard) < silentAfter || now.Sub(a.suspected) < silentAfter {
 		return false
 	}
 	a.suspected = now
@@ -98,6 +134,7 @@ func (m *mesh) followEndpoint(now time.Time, p *peer) {
 		m.event("path", p.name(), p.name()+" has moved to "+have.String(), true)
 		p.path, p.lastAddr, p.movedAt = natpunch.Path{Addr: have}, have, now
 		m.agent.Restart(now, p.node, "the peer has moved")
+		m.post(now, p.node, p.node) // it may not know where it is seen now
 	}
 }
 

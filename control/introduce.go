@@ -12,7 +12,7 @@ import (
 // Members that have a tunnel introduce others to each other: when a peer
 // becomes reachable, it is sent the records of the others, and they its. Both
 // then check each other's candidates at the same time, so that a third member
-// meets everybody through one contact.
+// meets everybody through one contact. New records travel the same way.
 
 const (
 	// A letter is 1,150 bytes on the wire; 100 a second are 1 Mbit/s.
@@ -37,6 +37,16 @@ func (m *mesh) introduce(now time.Time, p *peer) {
 		}
 		m.post(now, p.node, other.node)
 		m.post(now, other.node, p.node)
+	}
+}
+
+// spread tells all others who work of a peer's new record, one hop far: they
+// may have no path to it to hear it themselves.
+func (m *mesh) spread(now time.Time, p *peer) {
+	for _, other := range m.peers {
+		if other.node != p.node && other.working() {
+			m.post(now, other.node, p.node)
+		}
 	}
 }
 
@@ -127,35 +137,41 @@ func (m *mesh) receiveSignal(now, wall time.Time, b []byte) string {
 	if err != nil {
 		return wire.DropReason(err)
 	}
-	if s.Introduce == nil {
-		return "signal-unasked" // nobody sends signals through others yet
+	switch {
+	case s.Introduce != nil:
+		return m.introduced(now, wall, from, *s.Introduce)
+	case s.Forward != nil:
+		return m.forward(now, from, *s.Forward)
+	default:
+		return m.called(now, wall, *s.Forwarded)
 	}
-	intro := *s.Introduce
+}
+
+// introduced learns of a member from another one, or from itself.
+func (m *mesh) introduced(now, wall time.Time, from *peer, intro wire.Introduce) string {
 	r, err := intro.Signed.Verify(m.prefix6)
 	if err != nil {
 		return wire.DropReason(err)
 	}
-	put := m.book.Put
-	if r.Node == from.node {
-		put = m.book.PutFirsthand
+	if r.Node == m.self.public {
+		if intro.Observed.IsValid() { // where the sender sees this node
+			m.publisher.observed(now, intro.Observed)
+		}
+		return ""
 	}
-	m.introduced(now, wall, r, intro, put)
-	return ""
-}
-
-func (m *mesh) introduced(now, wall time.Time, r wire.Record, intro wire.Introduce, put filing) {
 	known := m.peers[r.Node] != nil
-	p := m.learn(now, wall, r, intro.Signed, intro.Age, put)
+	p := m.learn(now, wall, r, intro.Signed, intro.Age, r.Node == from.node)
 	if p == nil {
-		return
+		return "" // counted by learn
 	}
 	if !known {
-		m.event("found", p.name(), "another member knows "+p.name(), false)
+		m.event("found", p.name(), from.name()+" knows "+p.name(), false)
 	}
 	if !p.working() && intro.Observed.IsValid() && usableHint(intro.Observed, m.onLink) {
 		// A mapping that is alive: worth a hello even where checks are lost.
 		m.greeter.Hint(now, discovery.SourceGossip, intro.Observed)
 	}
+	return ""
 }
 
 func usableHint(a netip.AddrPort, onLink func(netip.Addr) bool) bool {

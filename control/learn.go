@@ -12,11 +12,22 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
-// learn takes a verified record into the book and into the peers. It returns
-// nil where the record is this node's own, too old, or one too many.
-func (m *mesh) learn(now, wall time.Time, r wire.Record, signed wire.SignedRecord, age time.Duration, put filing) *peer {
-	p := m.file(now, wall, r, signed, age, put)
-	if p != nil && !m.agent.SetPeer(now, natpunch.Peer{Node: p.node, Pair: p.pair, Candidates: p.record.Candidates, NAT4: p.record.NAT4, Version: p.version}) {
+// learn takes a verified record into the book and into the peers. Firsthand
+// means that its own node has sent it. It returns nil where the record is this
+// node's own, too old, or one too many.
+func (m *mesh) learn(now, wall time.Time, r wire.Record, signed wire.SignedRecord, age time.Duration, firsthand bool) *peer {
+	var before uint64
+	if known := m.peers[r.Node]; known != nil {
+		before = known.record.Seq
+	}
+	p := m.file(now, wall, r, signed, age, firsthand)
+	if p == nil {
+		return nil
+	}
+	if firsthand && before != 0 && p.record.Seq > before && p.working() {
+		m.spread(now, p)
+	}
+	if !m.agent.SetPeer(now, natpunch.Peer{Node: p.node, Pair: p.pair, Candidates: p.record.Candidates, NAT4: p.record.NAT4, Version: p.version}) {
 		m.drops.count("agent-full")
 	}
 	return p
@@ -30,13 +41,13 @@ func (m *mesh) recall(now, wall time.Time, signed wire.SignedRecord, age time.Du
 		m.drops.count(wire.DropReason(err))
 		return
 	}
-	p := m.file(now, wall, r, signed, age, m.book.Put)
+	p := m.file(now, wall, r, signed, age, false)
 	if p == nil {
 		return
 	}
 	p.reason, p.lastAddr = "not met since this daemon started", addr
 	if state, ok := device[r.WireGuard]; ok { // adopted with its session
-		p.installed, p.keepalive, p.state = true, true, state
+		p.installed, p.keepalive, p.adopted = true, true, true
 		p.path.Addr = addr
 		if state.Endpoint.IsValid() {
 			p.path.Addr = state.Endpoint
@@ -44,14 +55,14 @@ func (m *mesh) recall(now, wall time.Time, signed wire.SignedRecord, age time.Du
 	}
 }
 
-// filing is how a record gets into the book: its Put, or PutFirsthand for one
-// that its own node has sent.
-type filing func(time.Time, wire.SignedRecord, time.Duration) (wire.Record, discovery.Change, error)
-
 // file is learn without a word to the agent.
-func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord, age time.Duration, put filing) *peer {
+func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord, age time.Duration, firsthand bool) *peer {
 	if r.Node == m.self.public {
 		return nil
+	}
+	put := m.book.Put
+	if firsthand {
+		put = m.book.PutFirsthand
 	}
 	_, change, err := put(now, signed, age)
 	if err != nil {
@@ -92,7 +103,7 @@ func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord
 	}
 	if p.installed && p.record.WireGuard != r.WireGuard {
 		p.installed, p.session = false, nil // the device's peer is another one now
-		p.state, p.alive = wgsetup.PeerState{}, false
+		p.state, p.alive, p.handshake = wgsetup.PeerState{}, false, time.Time{}
 	}
 	p.record, p.signed = r, signed
 	m.claimsChanged = true
@@ -122,7 +133,7 @@ func (m *mesh) dropEvicted() {
 // expire forgets members whose record has run out.
 func (m *mesh) expire(now time.Time) {
 	for _, node := range m.book.Expire(now) {
-		if p := m.peers[node]; p != nil && !p.alive {
+		if p := m.peers[node]; p != nil && !p.working() {
 			m.event("lost", p.name(), p.name()+" has not been heard of for a day and is forgotten", false)
 			m.forget(p)
 		}

@@ -33,7 +33,7 @@ func (m *mesh) met(now, wall time.Time, o discovery.Met) {
 	if o.Observed.IsValid() {
 		m.publisher.observed(now, o.Observed)
 	}
-	p := m.learn(now, wall, o.Record, o.Signed, o.Age, m.book.PutFirsthand)
+	p := m.learn(now, wall, o.Record, o.Signed, o.Age, true)
 	if p == nil {
 		return
 	}
@@ -97,9 +97,10 @@ func (m *mesh) selected(now time.Time, a natpunch.Select) {
 	wasKnown := p.installed
 	m.install(now, p, a.Path.Addr)
 	p.path = a.Path
-	p.reason = ""
+	p.reason, p.lost, p.call = "", false, calling{}
 	if changed && wasKnown && p.alive {
 		m.event("path", p.name(), fmt.Sprintf("%s is reached %s now, at %s", p.name(), m.pathWord(p), a.Path.Addr), true)
+		m.nudge(p) // a packet on the new path moves the other side's WireGuard too
 	}
 	m.start(now, p, a.Initiate, a.Path.RTT)
 }
@@ -109,7 +110,12 @@ func (m *mesh) pathLost(now time.Time, a natpunch.Lost) {
 	if p == nil {
 		return
 	}
-	p.reason = a.Reason
+	if p.working() {
+		m.event("lost", p.name(), p.name()+" does not answer any more: "+a.Reason, false)
+		m.out.kick = true
+	}
+	p.reason, p.lost = a.Reason, true
+	p.call.begin(now)
 	if !p.alive {
 		// The other side may not know of this one: only a hello says both that
 		// we are here and who we are.

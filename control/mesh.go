@@ -200,6 +200,7 @@ func (m *mesh) step(now, wall time.Time) (more bool) {
 	m.startSessions(now)
 	m.reviewAddresses(now)
 	m.sendLetters(now)
+	more = m.sendCalls(now) || more
 	m.expire(now)
 	return more
 }
@@ -227,6 +228,7 @@ func (m *mesh) next(now time.Time) time.Time {
 		if p.session != nil {
 			sooner(p.session.next)
 		}
+		sooner(p.call.next)
 	}
 	if len(m.letters) > 0 {
 		sooner(m.lettersAt)

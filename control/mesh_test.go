@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/credant/credant/discovery"
+	"github.com/credant/credant/discovery/wire"
 )
 
 // poll hints each host at the others' public addresses once a second, as the
@@ -279,5 +280,63 @@ func TestPeerMoves(t *testing.T) {
 	w.run(5*time.Minute, nil)
 	if !connected(a, b) {
 		t.Error("not connected any more")
+	}
+}
+
+// Two nodes lose each other because both their NATs got new addresses. A third
+// that both still reach brings them together; nothing else names an address.
+func TestCallsThroughAThird(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, 100+seed)
+		hub := w.host("hub", "5.9.9.9:20009", nil)
+		a := w.host("a", "192.168.1.2:20001", newNAT("5.1.1.1"))
+		b := w.host("b", "192.168.2.2:20002", newNAT("5.2.2.2"))
+		a.hint(hub.inner)
+		b.hint(hub.inner)
+		all := []*simHost{hub, a, b}
+		if _, ok := w.run(10*time.Second, func() bool { return allConnected(all) }); !ok {
+			t.Fatalf("seed %d: never connected", seed)
+		}
+		w.run(time.Minute+time.Duration(w.rng.IntN(30000))*time.Millisecond, nil)
+		a.nat, b.nat = newNAT("5.3.3.3"), newNAT("5.4.4.4")
+		there := func() bool {
+			pa, pb := a.mesh.peers[b.mesh.self.public], b.mesh.peers[a.mesh.self.public]
+			return pa.path.Addr.Addr() == b.nat.public && pb.path.Addr.Addr() == a.nat.public
+		}
+		took, ok := w.run(10*time.Minute, there)
+		// Up to a keepalive's interval until the hub hears of it, and the
+		// session's life until both notice where nothing is sent.
+		if !ok || took > sessionLife+keepaliveOther+10*time.Second {
+			t.Fatalf("seed %d: found again: %v after %v\na: %v\nb: %v", seed, ok, took, a.events, b.events)
+		}
+	}
+}
+
+// What one member has carried is bounded, and goes only to peers that work.
+func TestForwardsAreBounded(t *testing.T) {
+	w := newWorld(t, 11)
+	hub := w.host("hub", "5.9.9.9:20009", nil)
+	a := w.host("a", "5.1.1.1:20001", nil)
+	b := w.host("b", "5.2.2.2:20002", nil)
+	a.hint(hub.inner)
+	b.hint(hub.inner)
+	if _, ok := w.run(10*time.Second, func() bool { return allConnected(w.hosts) }); !ok {
+		t.Fatal("never connected")
+	}
+	via, to := a.mesh.peers[hub.mesh.self.public], a.mesh.peers[b.mesh.self.public]
+	body := []byte("not sealed for anybody")
+	for range 100 {
+		sealed, err := wire.SealSignal(&via.pair, wire.Signal{Forward: &wire.Forward{To: to.node, Body: body}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.send(a, via.path.Addr, sealed)
+	}
+	w.run(500*time.Millisecond, nil)
+	if got := hub.mesh.drops.snapshot()["forward-limit"]; got != 100-forwardBurst {
+		t.Errorf("%d forwards were refused, want %d", got, 100-forwardBurst)
+	}
+	if got := b.mesh.drops.snapshot()["version"]; got != forwardBurst {
+		t.Errorf("%d came through, want %d, all refused for what they are: %v", got, forwardBurst, b.mesh.drops.snapshot())
 	}
 }

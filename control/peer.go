@@ -13,10 +13,13 @@ import (
 // A packet either way restarts both sides' keepalive timers, so of two equal
 // intervals both fire at once or the same side always fires first. One side
 // keeps the path open, at the interval that wg(8) recommends for NATs; the
-// other sends only when it has heard nothing for longer than that.
+// other's timer fires only when it has heard nothing for longer than that.
+// Some NATs are refreshed by outbound packets alone (RFC 4787, REQ-6): for them
+// the other side is made to send a packet now and then as well.
 const (
 	keepalive      = 25 * time.Second
 	keepaliveOther = 30 * time.Second
+	outboundAgain  = 55 * time.Second
 )
 
 // peer is another node as this one sees it.
@@ -27,13 +30,18 @@ type peer struct {
 	pair    keys.Pair
 	version uint8
 
+	adopted   bool // with its session, and not looked at yet
 	met       bool // since this process started
 	installed bool // the device has it, or will with the next apply
 	keepalive bool // packets may start by themselves
 	session   *session
 	state     wgsetup.PeerState // when the device was last looked at
+	handshake time.Time         // when state.LastHandshake was new, in mesh time
 	alive     bool              // the device has a session that can carry data
+	lost      bool              // no check of any path is answered
 	activity  activity
+	call      calling
+	forwards  forwardBudget
 
 	movedAt  time.Time      // when path last changed
 	path     natpunch.Path  // zero Addr: none
@@ -42,7 +50,7 @@ type peer struct {
 }
 
 // working tells whether packets flow as far as the device knows.
-func (p *peer) working() bool { return p.alive && p.path.Addr.IsValid() }
+func (p *peer) working() bool { return p.alive && !p.lost && p.path.Addr.IsValid() }
 
 // name is what people call the peer.
 func (p *peer) name() string {
@@ -74,12 +82,15 @@ func (p *peer) desired(m *mesh, held map[netip.Addr]claim) wgsetup.Peer {
 	}
 	if p.keepalive {
 		d.Keepalive = keepaliveOther
-		if m.self.public.Compare(p.node) < 0 {
+		if m.keeps(p) {
 			d.Keepalive = keepalive
 		}
 	}
 	return d
 }
+
+// keeps tells which of the two keeps the path open.
+func (m *mesh) keeps(p *peer) bool { return m.self.public.Compare(p.node) < 0 }
 
 // heldBy are the overlay IPv4 addresses that the peer claims and that no other
 // node, this one among them, has a better claim to.

@@ -84,7 +84,9 @@ func (m *mesh) candidates(now time.Time) []wire.Candidate {
 			add(wire.Host, netip.AddrPortFrom(a, m.self.port))
 		}
 	}
-	for _, s := range m.publisher.reflexive {
+	seen := slices.Clone(m.publisher.reflexive)
+	slices.SortStableFunc(seen, func(a, b sighting) int { return b.at.Compare(a.at) })
+	for _, s := range seen {
 		if now.Sub(s.at) < reflexiveLife && isGlobal(s.addr.Addr()) {
 			add(wire.ServerReflexive, s.addr)
 		}

@@ -17,9 +17,11 @@ const (
 	sessionPatience = 300 * time.Millisecond
 	resetFirst      = time.Second
 	resetLongest    = 30 * time.Second
-	// sessionLife is how long a WireGuard session can carry data
-	// (REJECT_AFTER_TIME in the WireGuard paper, Section 6.1).
-	sessionLife = 180 * time.Second
+	// sessionLife is when a peer counts as gone. A WireGuard session carries
+	// data for 180 s (REJECT_AFTER_TIME in the WireGuard paper, Section 6.1).
+	// An idle one is renewed by a keepalive: sent after 120 s by its initiator,
+	// received after 165 s by it, or the first one after 180 s otherwise.
+	sessionLife = 180*time.Second + keepaliveOther + 10*time.Second
 )
 
 // sessionAction is what is to be done with a peer now.
@@ -68,10 +70,4 @@ func (s *session) act(now time.Time) sessionAction {
 	s.pause = min(2*s.pause, resetLongest)
 	s.next = now.Add(s.pause)
 	return sessionReset
-}
-
-// alive tells whether the device has a session with the peer that can carry
-// data at the wall-clock time wall.
-func alive(wall time.Time, state wgsetup.PeerState) bool {
-	return !state.LastHandshake.IsZero() && wall.Sub(state.LastHandshake) < sessionLife
 }

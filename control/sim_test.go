@@ -279,7 +279,12 @@ type simPeer struct {
 	state     wgsetup.PeerState
 	initiated time.Time
 	keepalive bool
+	interval  time.Duration
+	traversal time.Time // when an authenticated packet last went either way
 	session   bool
+	initiator bool // of the session
+	awaits    bool // a response
+	offered   bool // a session that no data has confirmed yet
 }
 
 type wgMessage struct {
@@ -296,9 +301,10 @@ func (d *simDevice) apply(want wgsetup.Desired) {
 		}
 		sp := d.peers[p.PublicKey]
 		if p.Keepalive > 0 && !sp.keepalive {
-			sp.keepalive = true
+			sp.keepalive, sp.interval = true, p.Keepalive
 			d.transmit(p.PublicKey)
-			d.keepAlive(p.PublicKey)
+			sp.traversal = d.host.w.now
+			d.keepAlive(p.PublicKey, sp)
 		}
 	}
 	for k := range d.peers {
@@ -308,12 +314,18 @@ func (d *simDevice) apply(want wgsetup.Desired) {
 	}
 }
 
-func (d *simDevice) keepAlive(peer wgtypes.Key) {
-	d.host.w.after(keepalive, func() {
-		if p := d.peers[peer]; p != nil && p.keepalive && d.host.device == d {
-			d.transmit(peer)
-			d.keepAlive(peer)
+// keepAlive sends a packet whenever none has gone either way for the interval.
+func (d *simDevice) keepAlive(key wgtypes.Key, p *simPeer) {
+	due := p.traversal.Add(p.interval)
+	d.host.w.after(due.Sub(d.host.w.now), func() {
+		if d.peers[key] != p || d.host.device != d {
+			return
 		}
+		if !d.host.w.now.Before(p.traversal.Add(p.interval)) {
+			d.transmit(key)
+			p.traversal = d.host.w.now // tried, even where nothing could be sent
+		}
+		d.keepAlive(key, p)
 	})
 }
 
@@ -338,34 +350,48 @@ func (d *simDevice) Reset(peer wgtypes.Key) error {
 	if p == nil {
 		return fmt.Errorf("reset: %w", wgsetup.ErrNoPeer)
 	}
-	d.peers[peer] = &simPeer{keepalive: p.keepalive, state: wgsetup.PeerState{Endpoint: p.state.Endpoint}}
+	again := &simPeer{keepalive: p.keepalive, interval: p.interval, traversal: d.host.w.now, state: wgsetup.PeerState{Endpoint: p.state.Endpoint}}
+	d.peers[peer] = again
+	if again.keepalive {
+		d.keepAlive(peer, again)
+	}
 	return nil
 }
 
-// transmit sends one packet: data in a session, else an initiation.
+func (d *simDevice) age(p *simPeer) time.Duration {
+	return d.host.w.now.Sub(p.state.LastHandshake.Add(-d.host.wall))
+}
+
+// transmit sends one packet: data in a session that may carry it, and an
+// initiation where there is none or this side's has grown old.
 func (d *simDevice) transmit(peer wgtypes.Key) {
 	p, w := d.peers[peer], d.host.w
 	if p == nil || !p.state.Endpoint.IsValid() {
 		return
 	}
 	d.sends++
-	fresh := w.now.Sub(p.state.LastHandshake.Add(-d.host.wall)) < 2*time.Minute
-	if p.session {
+	if p.session && d.age(p) < 180*time.Second {
 		p.state.TxBytes += 32
+		p.traversal = w.now
 		w.send(d.host, p.state.Endpoint, wgMessage{"data", d.private.PublicKey()})
-		if fresh {
+		if !p.initiator || d.age(p) < 120*time.Second {
 			return
 		}
 	}
-	if !p.initiated.IsZero() && w.now.Sub(p.initiated) < 5*time.Second {
+	d.initiate(peer, p)
+}
+
+func (d *simDevice) initiate(peer wgtypes.Key, p *simPeer) {
+	w := d.host.w
+	if !p.initiated.IsZero() && w.now.Sub(p.initiated) < 5*time.Second { // REKEY_TIMEOUT
 		return
 	}
-	p.initiated = w.now
+	p.initiated, p.awaits = w.now, true
 	p.state.TxBytes += 148
 	w.send(d.host, p.state.Endpoint, wgMessage{"initiation", d.private.PublicKey()})
-	w.after(5*time.Second, func() { // REKEY_TIMEOUT
-		if q := d.peers[peer]; q == p && !p.session && d.host.device == d {
-			d.transmit(peer)
+	w.after(5*time.Second, func() {
+		if q := d.peers[peer]; q == p && p.awaits && d.host.device == d {
+			d.initiate(peer, p)
 		}
 	})
 }
@@ -378,23 +404,30 @@ func (d *simDevice) receive(from netip.AddrPort, m wgMessage) {
 	switch m.kind {
 	case "initiation":
 		p.state.RxBytes += 148
+		p.offered = true
 		d.host.w.send(d.host, from, wgMessage{"response", d.private.PublicKey()})
 	case "response":
-		if p.initiated.IsZero() {
+		if !p.awaits {
 			return
 		}
+		p.awaits, p.session, p.initiator = false, true, true
 		p.state.RxBytes += 92
-		p.session = true
 		p.state.LastHandshake = d.host.wallTime()
 		d.host.w.send(d.host, from, wgMessage{"data", d.private.PublicKey()})
 	case "data":
-		p.state.RxBytes += 32
-		if !p.session || d.host.w.now.Sub(p.state.LastHandshake.Add(-d.host.wall)) > 2*time.Minute {
-			p.session = true
+		if p.offered { // confirms the session that it was offered
+			p.offered, p.session, p.initiator = false, true, false
 			p.state.LastHandshake = d.host.wallTime()
 		}
+		if !p.session {
+			return
+		}
+		p.state.RxBytes += 32
+		if p.initiator && d.age(p) > 165*time.Second {
+			d.initiate(m.from, p)
+		}
 	}
-	p.state.Endpoint = from
+	p.state.Endpoint, p.traversal = from, d.host.w.now
 }
 
 func (d *simDevice) states() map[wgtypes.Key]wgsetup.PeerState {

@@ -66,6 +66,15 @@ func SealSignal(p *keys.Pair, s Signal) ([]byte, error) {
 	return SealPair(KindSignal, p, s.encode(), 0)
 }
 
+// SealForward seals s for the other half of p as the body of a Forward: a third
+// node carries it, and OpenSignal reads it.
+func SealForward(p *keys.Pair, s Signal) ([]byte, error) {
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("seal signal to forward: %w", err)
+	}
+	return SealPair(KindSignal, p, s.encode(), MaxForward)
+}
+
 func (s Signal) encode() []byte {
 	var c signalCBOR
 	if x := s.Introduce; x != nil {
