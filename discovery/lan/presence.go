@@ -16,9 +16,10 @@ const (
 	// minGap is between two bursts' first beacons: network changes come in swarms.
 	minGap = 250 * time.Millisecond
 
-	// answerGap is between two answers to one member; the burst of a start may bring
-	// a second one, in case the first was lost.
-	answerGap    = 750 * time.Millisecond
+	// answerGap is between two answers to one member. It is less than between two
+	// beacons of a burst: an answer may have been lost, or been for the process
+	// before.
+	answerGap    = 200 * time.Millisecond
 	answersEvery = 200 * time.Millisecond // over all members, on average
 	answersBurst = 10
 
