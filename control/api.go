@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/credant/credant/control/localapi"
+	"github.com/credant/credant/discovery/keys"
 )
 
 // The daemon as the local API's server sees it.
@@ -51,13 +52,14 @@ func (d *daemon) Events(ctx context.Context) ([]localapi.Event, <-chan localapi.
 func (d *daemon) Ping(ctx context.Context, node string) (localapi.PingReply, error) {
 	var reply localapi.PingReply
 	var target, source netip.Addr
+	var key keys.NodePublic
 	err := errors.New("the daemon is ending")
 	d.inLoop(ctx, func() {
 		var p *peer
 		if p, target, err = d.mesh.find(node); err != nil {
 			return
 		}
-		source = d.mesh.sourceFor(target)
+		key, source = p.node, d.mesh.sourceFor(target)
 		reply = localapi.PingReply{
 			Node: p.name(), ID: string(p.node.ID()), Address: target.String(),
 			Path: d.mesh.statusPath(p), Endpoint: endpointWord(p),
@@ -67,7 +69,7 @@ func (d *daemon) Ping(ctx context.Context, node string) (localapi.PingReply, err
 	if err != nil {
 		return reply, err
 	}
-	rtt, err := echo(ctx, source, target)
+	rtt, err := d.echoThrough(ctx, key, source, target)
 	if err != nil {
 		if reply.Error == "" {
 			reply.Error = err.Error()
@@ -83,6 +85,36 @@ func (d *daemon) Ping(ctx context.Context, node string) (localapi.PingReply, err
 		}
 	})
 	return reply, nil
+}
+
+// echoThrough sends an echo request to a peer, and another one when the peer
+// begins to be reached meanwhile: the first was lost then.
+func (d *daemon) echoThrough(ctx context.Context, node keys.NodePublic, from, to netip.Addr) (time.Duration, error) {
+	if d.works(ctx, node) {
+		return echo(ctx, from, to)
+	}
+	early, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer cancel()
+		for !d.works(early, node) && early.Err() == nil {
+			time.Sleep(lookSoon)
+		}
+	}()
+	rtt, err := echo(early, from, to)
+	if err != nil && early.Err() != nil && ctx.Err() == nil {
+		return echo(ctx, from, to)
+	}
+	return rtt, err
+}
+
+// works tells whether packets flow to the peer.
+func (d *daemon) works(ctx context.Context, node keys.NodePublic) (yes bool) {
+	d.inLoop(ctx, func() {
+		p := d.mesh.peers[node]
+		yes = p != nil && p.working()
+	})
+	return yes
 }
 
 func milliseconds(d time.Duration) float64 {
