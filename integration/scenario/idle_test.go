@@ -3,12 +3,12 @@ package scenario
 import (
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/credant/credant/integration/lab"
+	"github.com/credant/credant/natpunch/demux"
 )
 
 // An idle, settled node with two peers exchanges at most 20 datagrams a minute with the internet, uses at most 0.1 % of
@@ -47,7 +47,11 @@ func TestIdleBudget(t *testing.T) {
 	perMinute := float64(len(packets)) / watched.Minutes()
 	share := busy.Seconds() / watched.Seconds()
 	resident := residentKB(t, a)
-	t.Logf("%.1f packets a minute, %.2f %% of a core, %d kB resident", perMinute, 100*share, resident)
+	kinds := map[demux.Kind]int{}
+	for _, p := range packets {
+		kinds[demux.Classify(p.Payload)]++
+	}
+	t.Logf("%.1f packets a minute (%v), %.3f %% of a core, %d kB resident", perMinute, kinds, 100*share, resident)
 	if perMinute > 20 {
 		t.Errorf("%.1f packets a minute:", perMinute)
 		for _, p := range packets {
@@ -55,28 +59,31 @@ func TestIdleBudget(t *testing.T) {
 		}
 	}
 	if share > 0.001 {
-		t.Errorf("%.2f %% of a core", 100*share)
+		t.Errorf("%.3f %% of a core", 100*share)
 	}
 	if resident > 40<<10 {
 		t.Errorf("%d kB resident", resident)
 	}
 }
 
-// cpuTime is what the member's daemon has used so far, in ticks of 10 ms.
-func cpuTime(t *testing.T, n *node) time.Duration {
+// cpuTime is what the threads of the member's daemon have used so far, to the nanosecond (clock ticks are as long as
+// what is to be measured).
+func cpuTime(t *testing.T, n *node) (used time.Duration) {
 	t.Helper()
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.Daemon().PID()))
-	if err != nil {
-		t.Fatal(err)
+	found, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", n.Daemon().PID()))
+	if err != nil || len(found) == 0 {
+		t.Fatalf("no threads: %v", err)
 	}
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	var ticks int
-	for _, field := range fields[11:13] { // utime, stime
-		value, err := strconv.Atoi(field)
+	for _, file := range found {
+		stat, err := os.ReadFile(file)
 		if err != nil {
-			t.Fatal(err)
+			continue // it has just ended
 		}
-		ticks += value
+		var ns int64
+		if _, err := fmt.Sscan(string(stat), &ns); err != nil {
+			t.Fatalf("read %s: %v", file, err)
+		}
+		used += time.Duration(ns)
 	}
-	return time.Duration(ticks) * 10 * time.Millisecond
+	return used
 }
