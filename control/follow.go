@@ -21,7 +21,7 @@ func (m *mesh) looked(now, wall time.Time, states map[wgtypes.Key]wgsetup.PeerSt
 			p.lost = false // whatever the checks say, packets come in
 		}
 		p.renew(now, wall, state)
-		if p.session != nil && p.alive && p.session.carries(state) {
+		if p.session != nil && p.session.looked(now, state) && p.alive {
 			p.session = nil
 			m.book.Pin(p.node, true)
 			if !p.keepalive {

@@ -142,6 +142,23 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// Two nodes that greet each other at the same moment do not wait for each other
+// to start.
+func TestBothGreetAtOnce(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, seed)
+		a := w.host("a", "5.1.1.1:20001", nil)
+		b := w.host("b", "5.2.2.2:20002", nil)
+		a.hint(b.inner)
+		w.run(time.Duration(w.rng.Int64N(int64(2*w.latency))), nil)
+		b.hint(a.inner)
+		took, ok := w.run(5*time.Second, func() bool { return connected(a, b) })
+		if limit := 5*2*w.latency + 2*lookSoon; !ok || took > limit {
+			t.Errorf("seed %d: connected %v after %v, want within %v", seed, ok, took, limit)
+		}
+	}
+}
+
 // Another passphrase: neither learns that the other is there.
 func TestOtherPassphrase(t *testing.T) {
 	w := newWorld(t, 5)

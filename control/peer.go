@@ -129,10 +129,15 @@ func (m *mesh) install(now time.Time, p *peer, endpoint netip.AddrPort) {
 	}
 }
 
-// start begins the peer's WireGuard session, unless there is one.
+// start begins the peer's WireGuard session, unless there is one. Two sides that
+// greet each other at once hear of it twice, and of who starts by either.
 func (m *mesh) start(now time.Time, p *peer, starts bool, rtt time.Duration) {
-	if p.session == nil && !p.alive {
+	switch {
+	case p.alive:
+	case p.session == nil:
 		p.session = newSession(now, starts, rtt, p.state)
+	case starts:
+		p.session.hurry(now)
 	}
 }
 

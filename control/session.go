@@ -16,7 +16,10 @@ import (
 const (
 	sessionPatience = 300 * time.Millisecond
 	resetFirst      = time.Second
-	resetLongest    = 30 * time.Second
+	// crossedAfter is what the other side's first packet may take beyond the round
+	// trip, after its initiation has come.
+	crossedAfter = 40 * time.Millisecond
+	resetLongest = 30 * time.Second
 	// sessionLife is when a peer counts as gone. A WireGuard session carries
 	// data for 180 s (REJECT_AFTER_TIME in the WireGuard paper, Section 6.1).
 	// An idle one is renewed by a keepalive: sent after 120 s by its initiator,
@@ -33,32 +36,52 @@ const (
 )
 
 // session is the start of one peer's WireGuard session. It is a state machine;
-// its owner calls act when the time next has come, and asks carries whenever
-// the device was looked at.
+// its owner calls act when the time next has come, and looked whenever the device
+// was looked at.
 type session struct {
 	before wgsetup.PeerState // when both sides had the peer
+	starts bool              // this side is the one to start
+	rtt    time.Duration
 	next   time.Time
+	acted  time.Time
 	pause  time.Duration
 	nudged bool
 }
 
 // newSession starts now, on the side that is to send first or on the other one.
 func newSession(now time.Time, starts bool, rtt time.Duration, before wgsetup.PeerState) *session {
-	s := &session{before: before, next: now, pause: sessionPatience + rtt}
+	s := &session{before: before, starts: starts, rtt: rtt, next: now, pause: sessionPatience + rtt}
 	if !starts {
 		s.next = now.Add(s.pause)
 	}
 	return s
 }
 
-// carries tells whether an authenticated packet has come in since the start:
-// the handshake's time or the received bytes have changed.
-func (s *session) carries(state wgsetup.PeerState) bool {
-	return !state.LastHandshake.Equal(s.before.LastHandshake) || state.RxBytes > s.before.RxBytes
+// hurry makes this side the one to start, if nobody has.
+func (s *session) hurry(now time.Time) {
+	if !s.nudged {
+		s.starts, s.next = true, now
+	}
+}
+
+// looked takes what the device says, and reports whether the session carries
+// packets: whether a handshake was completed since the start.
+func (s *session) looked(now time.Time, state wgsetup.PeerState) (carries bool) {
+	if !state.LastHandshake.IsZero() && !state.LastHandshake.Equal(s.before.LastHandshake) {
+		return true
+	}
+	// A packet of the user's makes the other side start as well. Initiations that
+	// cross undo each other: each is answered, and neither answer is understood.
+	crossed := s.starts && s.nudged && state.RxBytes > s.before.RxBytes
+	if crossed && now.Sub(s.acted) >= s.rtt+crossedAfter && s.next.After(now) {
+		s.next = now
+	}
+	return false
 }
 
 // act says what to do at the time next, and sets the time after it.
 func (s *session) act(now time.Time) sessionAction {
+	s.acted = now
 	if !s.nudged {
 		s.nudged = true
 		// Leave the other side its own try before removing anything.
@@ -66,7 +89,7 @@ func (s *session) act(now time.Time) sessionAction {
 		s.pause = resetFirst
 		return sessionNudge
 	}
-	s.before.RxBytes = 0 // counters begin anew with the peer
+	s.before.RxBytes = 0 // counts anew with the peer
 	s.pause = min(2*s.pause, resetLongest)
 	s.next = now.Add(s.pause)
 	return sessionReset

@@ -48,19 +48,39 @@ func TestSessionCarries(t *testing.T) {
 		state wgsetup.PeerState
 		want  bool
 	}{
-		"unchanged":          {before, false},
-		"sent only":          {wgsetup.PeerState{LastHandshake: start, RxBytes: 1000, TxBytes: 148}, false},
-		"new handshake":      {wgsetup.PeerState{LastHandshake: start.Add(time.Second), RxBytes: 1000}, true},
-		"received something": {wgsetup.PeerState{LastHandshake: start, RxBytes: 1032}, true},
+		"unchanged":               {before, false},
+		"sent only":               {wgsetup.PeerState{LastHandshake: start, RxBytes: 1000, TxBytes: 148}, false},
+		"new handshake":           {wgsetup.PeerState{LastHandshake: start.Add(time.Second), RxBytes: 1000}, true},
+		"an initiation came":      {wgsetup.PeerState{LastHandshake: start, RxBytes: 1148}, false},
+		"removed and added again": {wgsetup.PeerState{}, false},
 	} {
-		if got := newSession(start, true, 0, before).carries(tt.state); got != tt.want {
+		if got := newSession(start, false, 0, before).looked(start, tt.state); got != tt.want {
 			t.Errorf("%s: carries = %v, want %v", name, got, tt.want)
 		}
 	}
-	s := newSession(start, true, 0, before)
+}
+
+// Both sides have sent an initiation at once, which WireGuard would notice after
+// five seconds: the side that is to start does at once.
+func TestSessionCrossed(t *testing.T) {
+	rtt := 30 * time.Millisecond
+	crossed := wgsetup.PeerState{RxBytes: 148}
+	s := newSession(start, true, rtt, wgsetup.PeerState{})
 	s.act(start)
-	s.act(s.next) // the peer was added again: its counters are at zero
-	if !s.carries(wgsetup.PeerState{LastHandshake: start, RxBytes: 92}) {
-		t.Error("after a reset, the first received bytes do not count")
+	late := start.Add(rtt + crossedAfter)
+	if s.looked(start.Add(rtt), crossed); !s.next.After(late) {
+		t.Error("the other side's first packet is not waited for")
+	}
+	if s.looked(late, crossed); !s.next.Equal(late) {
+		t.Errorf("acts after %v, want %v", s.next.Sub(start), late.Sub(start))
+	}
+	if got := s.act(late); got != sessionReset {
+		t.Errorf("act = %v, want a reset", got)
+	}
+	other := newSession(start, false, rtt, wgsetup.PeerState{})
+	other.act(other.next)
+	again := other.next
+	if other.looked(late, crossed); !other.next.Equal(again) {
+		t.Error("the other side resets as well: they cross again")
 	}
 }
