@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/credant/credant/wgsetup/internal/sticky"
 )
 
 // Config says which port is shared, and with whom.
@@ -29,6 +31,7 @@ type Config struct {
 type Conn struct {
 	udp    *net.UDPConn
 	side   uint16
+	from   *sticky.Sources
 	log    *slog.Logger
 	errs   chan ICMPError
 	missed atomic.Uint64 // ICMP errors that nobody took
@@ -49,13 +52,18 @@ func Open(c Config) (*Conn, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	udp, side, err := listen(c.Port)
+	from, err := sticky.Open()
 	if err != nil {
 		return nil, err
+	}
+	udp, side, err := listen(c.Port)
+	if err != nil {
+		return nil, errors.Join(err, from.Close())
 	}
 	s := &Conn{
 		udp:   udp,
 		side:  side,
+		from:  from,
 		log:   c.Log,
 		errs:  make(chan ICMPError, maxErrors),
 		table: table{config: c, side: side},
@@ -119,7 +127,10 @@ func setOptions(fd int, network string) error {
 		options = append(options,
 			option{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE},
 			option{unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1},
+			option{unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1}, // for IPv4, too
 		)
+	} else {
+		options = append(options, option{unix.IPPROTO_IP, unix.IP_PKTINFO, 1})
 	}
 	for _, o := range options {
 		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
@@ -148,6 +159,7 @@ func (s *Conn) SetMark(mark int) error {
 		return fmt.Errorf("set mark of side port: %w", err)
 	}
 	s.mark = mark
+	s.from.SetMark(uint32(mark))
 	return nil
 }
 
@@ -163,25 +175,53 @@ func (s *Conn) SetPort(port uint16) error {
 	return s.table.replace()
 }
 
+// HostChanged says that addresses, links or routes of the host changed. What
+// leaves from one of several addresses may have to leave from another.
+func (s *Conn) HostChanged() { s.from.HostChanged() }
+
 // ReadFromUDPAddrPort reads one datagram. ICMP errors, which the kernel reports
 // in between, go to Errors instead.
 func (s *Conn) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+	control := controls.Get().(*[controlSpace]byte)
+	defer controls.Put(control)
 	for {
-		n, from, err := s.udp.ReadFromUDPAddrPort(b)
+		n, size, _, from, err := s.udp.ReadMsgUDPAddrPort(b, control[:])
 		if err != nil && fromICMP(err) {
 			s.drainErrors()
 			continue
 		}
-		return n, unmap(from), err
+		from = unmap(from)
+		if err == nil {
+			s.from.Heard(time.Now(), from, sticky.New(sticky.Find(control[:size])))
+		}
+		return n, from, err
 	}
 }
 
-// WriteToUDPAddrPort sends one datagram from WireGuard's port.
+// controls are buffers for control messages: one on the stack would be on the
+// heap for each datagram.
+var controls = sync.Pool{New: func() any { return new([controlSpace]byte) }}
+
+const controlSpace = 2 * sticky.Space
+
+// WriteToUDPAddrPort sends one datagram from WireGuard's port, and from the
+// address where its receiver last reached this host.
 func (s *Conn) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
-	n, err := s.udp.WriteToUDPAddrPort(b, to)
+	to = unmap(to)
+	source := s.from.For(time.Now(), to)
+	n, err := s.write(b, source, to)
+	if err != nil && !source.IsZero() && sticky.Lost(err) {
+		s.from.Forget(to)
+		n, err = s.write(b, sticky.Source{}, to)
+	}
+	return n, err
+}
+
+func (s *Conn) write(b []byte, source sticky.Source, to netip.AddrPort) (int, error) {
+	n, _, err := s.udp.WriteMsgUDPAddrPort(b, source.Message(), to)
 	if err != nil && fromICMP(err) && s.drainErrors() {
 		// It was an earlier datagram's error, and this one did not leave.
-		n, err = s.udp.WriteToUDPAddrPort(b, to)
+		n, _, err = s.udp.WriteMsgUDPAddrPort(b, source.Message(), to)
 	}
 	return n, err
 }
@@ -231,7 +271,7 @@ func (s *Conn) Close() error {
 }
 
 func (s *Conn) close() error {
-	err := s.udp.Close()
+	err := errors.Join(s.udp.Close(), s.from.Close())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.watch != nil {

@@ -5,7 +5,8 @@
 // On output, before conntrack, source port S becomes P, so WireGuard and the
 // socket share one NAT mapping. On input, after the host's own firewall, what
 // arrives for P and is not WireGuard's becomes S, so a datagram arrives
-// exactly when WireGuard's would. ICMP errors that quote P follow it.
+// exactly when WireGuard's would. ICMP errors that quote P follow it. Addresses
+// stay as they are, and the socket answers from the one that was asked.
 //
 // Where the kernel has owner tables (5.12), the table is one: it survives "nft
 // flush ruleset" and vanishes with the process. Elsewhere Run notices that it
