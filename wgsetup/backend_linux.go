@@ -22,6 +22,9 @@ type backend interface {
 	openSide(port uint16, mark int) (SidePort, error)
 	// follow tells the side port WireGuard's present port and mark.
 	follow(port uint16, mark int) error
+	// hostChanged tells the side port that what leaves from one of several
+	// addresses may have to leave from another.
+	hostChanged()
 	// run does what has to be done all the time until ctx ends.
 	run(ctx context.Context) error
 	drops() map[string]uint64

@@ -24,13 +24,17 @@ type embeddedBackend struct {
 	made chan struct{} // has an element after dev was set
 }
 
-func newEmbeddedBackend(h *host, log *slog.Logger) *embeddedBackend {
+func newEmbeddedBackend(h *host, log *slog.Logger) (backend, error) {
+	side, err := embedded.NewSidePort()
+	if err != nil {
+		return nil, err
+	}
 	return &embeddedBackend{
 		host: h,
 		log:  log,
-		side: embedded.NewSidePort(),
+		side: side,
 		made: make(chan struct{}, 1),
-	}
+	}, nil
 }
 
 func (e *embeddedBackend) kind() Backend { return Embedded }
@@ -98,6 +102,8 @@ func (e *embeddedBackend) openSide(uint16, int) (SidePort, error) { return e.sid
 
 // follow has nothing to do: the socket is WireGuard's own.
 func (e *embeddedBackend) follow(uint16, int) error { return nil }
+
+func (e *embeddedBackend) hostChanged() { e.side.HostChanged() }
 
 // run lets wg(8) at the device. A host where it cannot, such as one that shares
 // /run with another, loses nothing but that.

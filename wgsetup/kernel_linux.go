@@ -24,7 +24,7 @@ type kernelBackend struct {
 	side    *sideport.Conn
 }
 
-func newKernelBackend(network string, h *host, log *slog.Logger) (*kernelBackend, error) {
+func newKernelBackend(network string, h *host, log *slog.Logger) (backend, error) {
 	wg, err := wgctrl.New()
 	if err != nil {
 		return nil, fmt.Errorf("open WireGuard: %w", err)
@@ -73,6 +73,8 @@ func (k *kernelBackend) follow(port uint16, mark int) error {
 	}
 	return errors.Join(k.side.SetPort(port), k.side.SetMark(mark))
 }
+
+func (k *kernelBackend) hostChanged() { k.side.HostChanged() }
 
 func (k *kernelBackend) run(ctx context.Context) error { return k.side.Run(ctx) }
 

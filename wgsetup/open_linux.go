@@ -64,7 +64,7 @@ func open(ctx context.Context, c Config, kind Backend) (_ *Device, err error) {
 	case Kernel:
 		d.backend, err = newKernelBackend(c.Network, h, c.Log)
 	default:
-		d.backend = newEmbeddedBackend(h, c.Log)
+		d.backend, err = newEmbeddedBackend(h, c.Log)
 	}
 	if err != nil {
 		return nil, err

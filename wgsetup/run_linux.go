@@ -154,13 +154,15 @@ func (d *Device) peersDiffer() bool {
 	return len(p.steps) > 0 || uint16(dev.ListenPort) != d.target.port || dev.FirewallMark != d.mark
 }
 
-// compare tells Changes if the rest of the host is not what it was.
+// compare tells the side port that the rest of the host may not be what it was,
+// and Changes if it is not.
 func (d *Device) compare() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
 		return
 	}
+	d.backend.hostChanged() // the snapshot has not every route
 	if now := d.host.snapshot(); now != d.seen {
 		d.seen = now
 		signal(d.changes)

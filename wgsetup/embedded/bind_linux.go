@@ -20,7 +20,9 @@ import (
 // It does what conn.StdNetBind does (batches, GSO, GRO, answers from the
 // address that was asked) and differs where that one fails: datagrams of both
 // families never share an address, a source address that the host has lost is
-// given up at once, a datagram that is too long for GSO is fragmented.
+// given up at once, a datagram that is too long for GSO is fragmented. That a
+// route leads away from a source is for SidePort.HostChanged to tell, which
+// wireguard-go finds out for its own Bind only.
 type Bind struct {
 	side *SidePort
 	msgs sync.Pool // of *[]ipv6.Message, for Send
@@ -117,6 +119,7 @@ func (b *Bind) SetMark(mark uint32) error {
 			return fmt.Errorf("set firewall mark: %w", err)
 		}
 	}
+	b.side.sources.SetMark(mark)
 	return nil
 }
 

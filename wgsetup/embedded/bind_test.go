@@ -14,16 +14,26 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 
 	"github.com/credant/credant/wgsetup/internal/nstest"
+	"github.com/credant/credant/wgsetup/internal/sticky"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// newSide makes a side port of the thread's namespace.
+func newSide(t testing.TB) *SidePort {
+	t.Helper()
+	s, err := NewSidePort()
+	nstest.Must(t, err)
+	t.Cleanup(func() { nstest.Must(t, s.Close()) })
+	return s
+}
+
 // openBind opens a Bind in ns and passes what it receives to the channel.
 func openBind(t testing.TB, ns *nstest.NS) (b *Bind, port uint16, wireguard chan received) {
 	t.Helper()
-	b = NewBind(NewSidePort())
 	var fns []conn.ReceiveFunc
 	ns.Do(func() {
+		b = NewBind(newSide(t))
 		var err error
 		fns, port, err = b.Open(0)
 		nstest.Must(t, err)
@@ -183,56 +193,6 @@ func TestFamiliesAlternate(t *testing.T) {
 	}
 }
 
-// Answers leave from the address that was asked, and when the host loses it
-// from another.
-func TestSourceAddress(t *testing.T) {
-	nsA, nsB := hosts(t)
-	a, portA, _ := openBind(t, nsA)
-	b, _, atB := openBind(t, nsB)
-	asked := newEndpoint(netip.MustParseAddrPort(fmt.Sprintf("192.0.2.11:%d", portA)))
-	fns := receiveOnce(t, nsA, a)
-	nstest.Must(t, b.Send([][]byte{numbered(1, 32)}, asked))
-	ep := <-fns
-	if got := ep.SrcIP(); got != netip.MustParseAddr("192.0.2.11") {
-		t.Errorf("source %s", got)
-	}
-	send := func(want string) {
-		t.Helper()
-		nstest.Must(t, a.Send([][]byte{numbered(2, 32)}, ep))
-		if got := nextOf(t, atB); got.from.Addr() != netip.MustParseAddr(want) {
-			t.Errorf("answer from %s, not %s", got.from, want)
-		}
-	}
-	send("192.0.2.11")
-	nsA.Run("ip", "address", "del", "192.0.2.11/24", "dev", "eth0")
-	send("192.0.2.1")
-	if ep.SrcIP().IsValid() {
-		t.Errorf("source is still %s", ep.SrcIP())
-	}
-}
-
-// receiveOnce reopens b on its port and passes on the first endpoint that it
-// receives from.
-func receiveOnce(t *testing.T, ns *nstest.NS, b *Bind) <-chan *endpoint {
-	t.Helper()
-	port := b.v4.port
-	nstest.Must(t, b.Close())
-	var fns []conn.ReceiveFunc
-	ns.Do(func() {
-		var err error
-		fns, _, err = b.Open(port)
-		nstest.Must(t, err)
-	})
-	c := make(chan *endpoint, 1)
-	go func() {
-		bufs, sizes, eps := batch()
-		if n, err := fns[0](bufs, sizes, eps); err == nil && n == 1 {
-			c <- eps[0].(*endpoint)
-		}
-	}()
-	return c
-}
-
 // A segment that is longer than the route's MTU leaves in fragments, not never.
 func TestTrainBeyondTheMTU(t *testing.T) {
 	nsA, nsB := hosts(t)
@@ -254,7 +214,7 @@ func TestOpenTakesOnePortForBothFamilies(t *testing.T) {
 	ns := nstest.New(t)
 	_, port, _ := openBind(t, ns)
 	ns.Do(func() {
-		other := NewBind(NewSidePort())
+		other := NewBind(newSide(t))
 		if _, _, err := other.Open(port); err == nil {
 			t.Error("the port was free in one family")
 			nstest.Must(t, other.Close())
@@ -269,11 +229,11 @@ func TestOpenTakesOnePortForBothFamilies(t *testing.T) {
 }
 
 func TestSidePortBounds(t *testing.T) {
-	s := NewSidePort()
+	s := newSide(t)
 	from := netip.MustParseAddrPort("192.0.2.1:1")
-	s.deliver(make([]byte, maxDatagram+1), from)
+	s.deliver(make([]byte, maxDatagram+1), from, sticky.Source{})
 	for range queueSize + 3 {
-		s.deliver(make([]byte, 100), from)
+		s.deliver(make([]byte, 100), from, sticky.Source{})
 	}
 	if d := s.Drops(); d["side-port-oversized"] != 1 || d["side-port-overflow"] != 3 {
 		t.Errorf("drops: %v", d)
@@ -287,7 +247,7 @@ func TestSidePortBounds(t *testing.T) {
 }
 
 func TestSidePortDeadlines(t *testing.T) {
-	s := NewSidePort()
+	s := newSide(t)
 	read := make(chan error, 1)
 	start := func() {
 		go func() {
@@ -322,7 +282,7 @@ func TestSidePortDeadlines(t *testing.T) {
 func BenchmarkBind(b *testing.B) {
 	for _, size := range []int{128, 1452} {
 		for name, newBind := range map[string]func() conn.Bind{
-			"ours":         func() conn.Bind { return NewBind(NewSidePort()) },
+			"ours":         func() conn.Bind { return NewBind(newSide(b)) },
 			"wireguard-go": conn.NewDefaultBind,
 		} {
 			b.Run(fmt.Sprintf("size=%d/bind=%s", size, name), func(b *testing.B) { benchmarkBind(b, size, newBind) })

@@ -23,7 +23,7 @@ func openDevice(t *testing.T, ns *nstest.NS, name string) *Device {
 	var d *Device
 	ns.Do(func() {
 		var err error
-		d, err = Open(name, 1420, NewSidePort(), nil)
+		d, err = Open(name, 1420, newSide(t), nil)
 		nstest.Must(t, err)
 	})
 	t.Cleanup(d.Close)

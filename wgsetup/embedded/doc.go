@@ -3,7 +3,8 @@
 //
 // Its socket is shared. A Bind passes WireGuard's datagrams on to wireguard-go,
 // in batches and with GSO and GRO, and everything else to the SidePort, whose
-// writes leave through the same socket, so both have one NAT mapping.
+// writes leave through the same socket, so both have one NAT mapping. Both
+// answer from the local address that was asked.
 //
 // The device is driven through wgctrl's types, encoded to and parsed from the
 // cross-platform configuration protocol

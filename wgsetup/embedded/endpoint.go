@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"sync/atomic"
+
+	"github.com/credant/credant/wgsetup/internal/sticky"
 )
 
 // endpoint is a conn.Endpoint: where datagrams go, and the local address and
@@ -12,7 +14,7 @@ import (
 type endpoint struct {
 	dst netip.AddrPort // IPv4 unmapped
 	udp *net.UDPAddr   // dst, as sockets take it
-	src atomic.Pointer[source]
+	src atomic.Pointer[sticky.Source]
 }
 
 func newEndpoint(addr netip.AddrPort) *endpoint {
@@ -41,7 +43,27 @@ func (e *endpoint) DstIP() netip.Addr { return e.dst.Addr() }
 // SrcIP implements conn.Endpoint. It is invalid while the kernel chooses.
 func (e *endpoint) SrcIP() netip.Addr {
 	if s := e.src.Load(); s != nil {
-		return s.addr()
+		return s.Addr()
 	}
 	return netip.Addr{}
+}
+
+// source returns where a datagram to the endpoint leaves from. One that the way
+// does not leave by any more is given up.
+func (e *endpoint) source(sources *sticky.Sources) *sticky.Source {
+	src := e.src.Load()
+	if src == nil {
+		return nil
+	}
+	confirmed := sources.Confirm(*src, e.dst.Addr())
+	switch {
+	case confirmed == *src:
+		return src
+	case confirmed.IsZero():
+		e.src.CompareAndSwap(src, nil)
+		return nil
+	}
+	fresh := confirmed // on the heap, which confirmed itself need not be
+	e.src.CompareAndSwap(src, &fresh)
+	return &fresh
 }

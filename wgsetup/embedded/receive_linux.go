@@ -7,6 +7,8 @@ import (
 
 	"golang.org/x/net/ipv6"
 	"golang.zx2c4.com/wireguard/conn"
+
+	"github.com/credant/credant/wgsetup/internal/sticky"
 )
 
 // maxSegments is how many datagrams the kernel makes one of with GRO, and of
@@ -59,16 +61,22 @@ func (r *receiver) split(m *ipv6.Message, at, n int, bufs [][]byte, sizes []int,
 	if segment == 0 {
 		segment = m.N
 	}
-	ep := r.endpoint(m.Addr, info)
+	udp := m.Addr.(*net.UDPAddr)
+	from := udp.AddrPort()
+	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	var ep *endpoint
 	for rest := m.Buffers[0][:m.N]; len(rest) > 0; {
 		datagram := rest[:min(segment, len(rest))]
 		rest = rest[len(datagram):]
 		switch {
 		case !isWireGuard(datagram):
-			r.side.deliver(datagram, ep.dst)
+			r.side.deliver(datagram, from, sticky.New(info))
 		case n <= at:
 			// Into an earlier buffer, or towards the front of its own,
 			// over what has been passed on.
+			if ep == nil {
+				ep = r.endpoint(from, udp, info)
+			}
 			sizes[n] = copy(bufs[n], datagram)
 			eps[n] = ep
 			n++
@@ -77,18 +85,15 @@ func (r *receiver) split(m *ipv6.Message, at, n int, bufs [][]byte, sizes []int,
 	return n
 }
 
-// endpoint returns the datagram's source. It is the last one again if it
-// equals it.
-func (r *receiver) endpoint(addr net.Addr, info []byte) *endpoint {
-	udp := addr.(*net.UDPAddr)
-	dst := udp.AddrPort()
-	dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
-	if r.last != nil && r.last.dst == dst && r.last.src.Load().equal(info) {
+// endpoint returns where WireGuard's datagram came from. It is the last one
+// again if it equals it.
+func (r *receiver) endpoint(from netip.AddrPort, udp *net.UDPAddr, info []byte) *endpoint {
+	if r.last != nil && r.last.dst == from && r.last.src.Load().Equal(info) {
 		return r.last
 	}
-	ep := &endpoint{dst: dst, udp: udp}
-	if info != nil {
-		ep.src.Store(&source{message: append([]byte(nil), info...)})
+	ep := &endpoint{dst: from, udp: udp}
+	if src := r.side.sources.Trust(sticky.New(info)); !src.IsZero() {
+		ep.src.Store(&src)
 	}
 	r.last = ep
 	return ep

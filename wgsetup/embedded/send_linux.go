@@ -6,6 +6,8 @@ import (
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
+
+	"github.com/credant/credant/wgsetup/internal/sticky"
 )
 
 // maxPayload is the longest UDP payload, IPv4's.
@@ -30,7 +32,7 @@ func (b *Bind) Send(bufs [][]byte, to conn.Endpoint) error {
 		b.msgs.Put(msgs)
 	}()
 
-	src := ep.src.Load()
+	src := ep.source(b.side.sources)
 	gso := len(bufs) > 1 && s.gso.Load()
 	for {
 		var err error
@@ -42,7 +44,7 @@ func (b *Bind) Send(bufs [][]byte, to conn.Endpoint) error {
 		switch {
 		case err == nil:
 			return nil
-		case src != nil && sourceLost(err):
+		case src != nil && sticky.Lost(err):
 			// As kernel WireGuard does: the host's addresses have changed.
 			ep.ClearSrc()
 			src = nil
@@ -60,17 +62,6 @@ func (b *Bind) Send(bufs [][]byte, to conn.Endpoint) error {
 	}
 }
 
-// sourceLost recognises a source address or link that is not this host's any
-// more.
-func sourceLost(err error) bool {
-	for _, errno := range []unix.Errno{unix.EINVAL, unix.ENODEV, unix.EADDRNOTAVAIL, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENXIO} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return false
-}
-
 // write sends all messages, in as many system calls as the kernel wants.
 func (s *socket) write(msgs []ipv6.Message) error {
 	for len(msgs) > 0 {
@@ -84,23 +75,23 @@ func (s *socket) write(msgs []ipv6.Message) error {
 }
 
 // single makes a message of each buffer.
-func single(msgs []ipv6.Message, bufs [][]byte, ep *endpoint, src *source) int {
+func single(msgs []ipv6.Message, bufs [][]byte, ep *endpoint, src *sticky.Source) int {
 	for i, b := range bufs {
 		address(&msgs[i], b, ep, src)
 	}
 	return len(bufs)
 }
 
-func address(m *ipv6.Message, b []byte, ep *endpoint, src *source) {
+func address(m *ipv6.Message, b []byte, ep *endpoint, src *sticky.Source) {
 	m.Buffers[0], m.Addr, m.OOB = b, ep.udp, m.OOB[:0]
 	if src != nil {
-		m.OOB = append(m.OOB, src.message...)
+		m.OOB = append(m.OOB, src.Message()...)
 	}
 }
 
 // coalesce makes messages of trains: datagrams of one length, of which the last
 // may be shorter, joined in the first one's buffer.
-func coalesce(msgs []ipv6.Message, bufs [][]byte, ep *endpoint, src *source) int {
+func coalesce(msgs []ipv6.Message, bufs [][]byte, ep *endpoint, src *sticky.Source) int {
 	n := 0
 	for i := 0; i < len(bufs); n++ {
 		train, size := bufs[i], len(bufs[i])

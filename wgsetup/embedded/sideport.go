@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/credant/credant/wgsetup/internal/sticky"
 )
 
 const (
@@ -29,6 +31,8 @@ type SidePort struct {
 	free   sync.Pool
 	closed chan struct{}
 
+	sources *sticky.Sources // of the side port's datagrams; for WireGuard's, endpoints know
+
 	oversize, overflow atomic.Uint64
 
 	readDeadline deadline
@@ -45,16 +49,26 @@ type received struct {
 	data [maxDatagram]byte
 }
 
-// NewSidePort returns a SidePort that reads nothing until a Bind feeds it.
-func NewSidePort() *SidePort {
+// NewSidePort returns a SidePort that reads nothing until a Bind feeds it. It
+// belongs to the caller's network namespace.
+func NewSidePort() (*SidePort, error) {
+	sources, err := sticky.Open()
+	if err != nil {
+		return nil, err
+	}
 	s := &SidePort{
-		queue:  make(chan *received, queueSize),
-		closed: make(chan struct{}),
+		queue:   make(chan *received, queueSize),
+		closed:  make(chan struct{}),
+		sources: sources,
 	}
 	s.free.New = func() any { return new(received) }
 	s.readDeadline.init()
-	return s
+	return s, nil
 }
+
+// HostChanged says that addresses, links or routes of the host changed. What
+// leaves from one of several addresses may have to leave from another.
+func (s *SidePort) HostChanged() { s.sources.HostChanged() }
 
 // Drops returns how many datagrams were not delivered, by reason.
 func (s *SidePort) Drops() map[string]uint64 {
@@ -65,11 +79,12 @@ func (s *SidePort) Drops() map[string]uint64 {
 }
 
 // deliver copies the datagram: its buffer belongs to wireguard-go.
-func (s *SidePort) deliver(datagram []byte, from netip.AddrPort) {
+func (s *SidePort) deliver(datagram []byte, from netip.AddrPort, at sticky.Source) {
 	if len(datagram) > maxDatagram {
 		s.oversize.Add(1)
 		return
 	}
+	s.sources.Heard(time.Now(), from, at)
 	r := s.free.Get().(*received)
 	r.from, r.size = from, copy(r.data[:], datagram)
 	select {
@@ -114,7 +129,8 @@ func (s *SidePort) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 	}
 }
 
-// WriteToUDPAddrPort sends one datagram from WireGuard's port.
+// WriteToUDPAddrPort sends one datagram from WireGuard's port, and from the
+// address where its receiver last reached this host.
 func (s *SidePort) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	select {
 	case <-s.closed:
@@ -130,7 +146,16 @@ func (s *SidePort) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) 
 	if bind == nil {
 		return 0, s.opError("write", net.ErrClosed)
 	}
-	if err := bind.Send([][]byte{b}, newEndpoint(to)); err != nil {
+	ep := newEndpoint(to)
+	src := s.sources.For(time.Now(), ep.dst)
+	if !src.IsZero() {
+		ep.src.Store(&src)
+	}
+	err := bind.Send([][]byte{b}, ep)
+	if !src.IsZero() && ep.src.Load() == nil {
+		s.sources.Forget(ep.dst)
+	}
+	if err != nil {
 		return 0, s.opError("write", err)
 	}
 	return len(b), nil
@@ -163,9 +188,13 @@ func (s *SidePort) LocalAddr() net.Addr {
 
 // Close frees blocked readers. WireGuard's socket stays open.
 func (s *SidePort) Close() error {
-	s.closeOnce.Do(func() { close(s.closed) })
+	var err error
+	s.closeOnce.Do(func() {
+		close(s.closed)
+		err = s.sources.Close()
+	})
 	s.readDeadline.set(time.Time{})
-	return nil
+	return err
 }
 
 // SetDeadline implements net.PacketConn. Writes never block.

@@ -1,14 +1,14 @@
 package embedded
 
 import (
-	"bytes"
 	"encoding/binary"
 	"net"
-	"net/netip"
 	"sync/atomic"
 
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
+
+	"github.com/credant/credant/wgsetup/internal/sticky"
 )
 
 // socket is one family's half of a Bind.
@@ -73,47 +73,20 @@ func (s *socket) control(f func(fd int) error) error {
 	return err
 }
 
-// Sizes of control messages: a packet information, and a segment size. The
-// kernel gives the latter as an int and takes it as 16 bits.
-var (
-	sourceSpace  = unix.CmsgSpace(unix.SizeofInet6Pktinfo)
-	segmentSpace = unix.CmsgSpace(4)
-)
+// segmentSpace is the size of the control message with a segment size. The
+// kernel gives it as an int and takes it as 16 bits.
+var segmentSpace = unix.CmsgSpace(4)
 
 func newMessages(n int) []ipv6.Message {
 	msgs := make([]ipv6.Message, n)
 	for i := range msgs {
 		msgs[i].Buffers = make([][]byte, 1)
-		msgs[i].OOB = make([]byte, 0, sourceSpace+segmentSpace)
+		msgs[i].OOB = make([]byte, 0, sticky.Space+segmentSpace)
 	}
 	return msgs
 }
 
-// source is a control message IP_PKTINFO or IPV6_PKTINFO: received, it says
-// where a datagram arrived, sent, where it leaves from.
-type source struct {
-	message []byte
-}
-
-func (s *source) addr() netip.Addr {
-	data := s.message[unix.CmsgLen(0):]
-	if len(s.message) == unix.CmsgSpace(unix.SizeofInet4Pktinfo) {
-		// struct in_pktinfo: ifindex, spec_dst, addr.
-		return netip.AddrFrom4([4]byte(data[4:]))
-	}
-	return netip.AddrFrom16([16]byte(data))
-}
-
-// equal says whether s is control message m.
-func (s *source) equal(m []byte) bool {
-	if s == nil {
-		return m == nil
-	}
-	return bytes.Equal(s.message, m)
-}
-
-// parseControl finds the packet information, as the control message that it
-// is, and the segment size, zero if the datagram is single, in a received
+// parseControl finds what sticky.New makes a source of, and the segment size, zero if the datagram is single, in a received
 // message's control messages.
 func parseControl(control []byte) (info []byte, segment int) {
 	for len(control) >= unix.SizeofCmsghdr {
@@ -122,8 +95,7 @@ func parseControl(control []byte) (info []byte, segment int) {
 			return info, segment
 		}
 		switch {
-		case header.Level == unix.IPPROTO_IP && header.Type == unix.IP_PKTINFO,
-			header.Level == unix.IPPROTO_IPV6 && header.Type == unix.IPV6_PKTINFO:
+		case sticky.IsSource(header):
 			if space := unix.CmsgSpace(len(data)); space <= len(control) {
 				info = control[:space]
 			}

@@ -22,7 +22,7 @@ func BenchmarkTunnel(b *testing.B) {
 		name string
 		make func() conn.Bind
 	}{
-		{"ours", func() conn.Bind { return NewBind(NewSidePort()) }},
+		{"ours", func() conn.Bind { return NewBind(newSide(b)) }},
 		{"wireguard-go", conn.NewDefaultBind},
 	} {
 		b.Run("bind="+bind.name, func(b *testing.B) { benchmarkTunnel(b, bind.make) })
