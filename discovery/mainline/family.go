@@ -37,6 +37,7 @@ type family struct {
 	lookups  []*lookup
 	hashesAt time.Time
 	table    table
+	vantage  vantage
 	known    []netip.AddrPort
 	searches int // that began while nobody answered
 	found    map[netip.AddrPort]struct{}
@@ -229,6 +230,12 @@ func (f *family) take(now time.Time, r result) {
 		return
 	}
 	f.table.add(now, node{r.answer.id, r.to})
+	f.source.seen(r.to, r.answer.seen)
+	if f.vantage.see(now, r.to.Addr(), r.answer.seen) {
+		for _, l := range f.lookups {
+			l.Kick(now)
+		}
+	}
 	for _, a := range l.Answer(now, r.query, r.answer) {
 		if len(f.found) < maxFound {
 			f.found[a] = struct{}{}

@@ -64,6 +64,7 @@ type answer struct {
 	token  string // empty: it gave none
 	nodes  []node
 	values []netip.AddrPort
+	seen   netip.AddrPort // where it sees this host; invalid: it does not say
 }
 
 // A lookup keeps this host announced under one infohash in one address family and

@@ -46,6 +46,9 @@ type Config struct {
 	// Found is called at once with each address that somebody announced, and again
 	// in later polls. It must not block. Calls do not overlap.
 	Found func(netip.AddrPort)
+	// Seen is called with each node that answered and the address at which it sees
+	// this host; nil if nobody wants to know. It must not block.
+	Seen func(by, addr netip.AddrPort)
 	// LookupIP resolves a host; nil means net.DefaultResolver.
 	LookupIP func(ctx context.Context, host string) ([]netip.Addr, error)
 	Log      *slog.Logger // nil means slog.Default()
@@ -108,6 +111,12 @@ func (s *Source) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+func (s *Source) seen(by, addr netip.AddrPort) {
+	if s.config.Seen != nil && addr.IsValid() && addr.Port() != 0 {
+		s.config.Seen(by, addr)
+	}
 }
 
 // Kick polls fast again for a while, and announces anew.

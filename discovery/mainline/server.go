@@ -62,11 +62,15 @@ func (s *server) getPeers(ctx context.Context, q query, both bool) (answer, []no
 	if both {
 		args.Want = []krpc.Want{krpc.WantNodes, krpc.WantNodes6}
 	}
-	r, err := s.ask(ctx, q.to, "get_peers", args)
+	reply, err := s.ask(ctx, q.to, "get_peers", args)
 	if err != nil {
 		return answer{}, nil, err
 	}
+	r := reply.R
 	a := answer{id: nodeID(r.ID)}
+	if seen := reply.IP.ToNodeAddrPort().AddrPort; seen.IsValid() {
+		a.seen = netip.AddrPortFrom(seen.Addr().Unmap(), seen.Port())
+	}
 	if r.Token != nil {
 		a.token = *r.Token
 	}
@@ -94,7 +98,7 @@ func (s *server) announcePeer(ctx context.Context, q query) error {
 	return err
 }
 
-func (s *server) ask(ctx context.Context, to netip.AddrPort, method string, args krpc.MsgArgs) (*krpc.Return, error) {
+func (s *server) ask(ctx context.Context, to netip.AddrPort, method string, args krpc.MsgArgs) (*krpc.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	res := s.dht.Query(ctx, dht.NewAddr(net.UDPAddrFromAddrPort(to)), method, dht.QueryInput{MsgArgs: args})
@@ -104,7 +108,7 @@ func (s *server) ask(ctx context.Context, to netip.AddrPort, method string, args
 	case res.Reply.Y != krpc.YResponse || res.Reply.R == nil:
 		return nil, fmt.Errorf("ask %v %s: answered with an error", to, method)
 	}
-	return res.Reply.R, nil
+	return &res.Reply, nil
 }
 
 func nodesOf(infos []krpc.NodeInfo) []node {
