@@ -70,10 +70,14 @@ type daemon struct {
 	notices []string // about the start, said once and shown for good
 
 	hints chan hint
+	views chan view
 	calls chan func() // run in the loop, for the local API
 	saves chan discovery.Cache
 	stop  context.CancelCauseFunc
 }
+
+// view is where somebody outside sees this node.
+type view struct{ by, addr netip.AddrPort }
 
 type hint struct {
 	source discovery.Source
@@ -98,7 +102,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	d := &daemon{
 		config: c, log: c.Log, started: time.Now(), memory: remembered,
 		events: newEventLog(), drops: newDrops(),
-		hints: make(chan hint, hintQueue), calls: make(chan func()), saves: make(chan discovery.Cache, 1),
+		hints: make(chan hint, hintQueue), views: make(chan view, 16), calls: make(chan func()), saves: make(chan discovery.Cache, 1),
 	}
 	if notice != "" {
 		d.notices = append(d.notices, notice)
@@ -241,6 +245,8 @@ func (d *daemon) loop(ctx context.Context) error {
 			} else {
 				d.mesh.hint(time.Now(), h.source, h.addr)
 			}
+		case v := <-d.views:
+			d.mesh.seenBy(time.Now(), v.by, v.addr)
 		case f := <-d.calls:
 			f()
 		case <-d.device.Changes():

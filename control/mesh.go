@@ -36,6 +36,8 @@ type mesh struct {
 	stunServers []netip.AddrPort
 	natDetail   string // what was said of the NAT last
 
+	vantage4, vantage6 vantage
+
 	addressing *addressing
 	peers      map[keys.NodePublic]*peer
 	byTag      map[[8]byte]*peer // by the pair's RecvTag, for signals

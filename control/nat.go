@@ -42,13 +42,21 @@ func (m *mesh) stunChanged(now time.Time) {
 	}
 }
 
-// recordNAT puts what is known of the NAT into this node's record.
-func (m *mesh) recordNAT(r *wire.Record) {
+// behavior is what is known of the NAT, for one family: from STUN servers or
+// else from DHT nodes.
+func (m *mesh) behavior(now time.Time) (nat4, nat6 wire.NATBehavior) {
+	nat4, nat6 = m.vantage4.behavior(now, m.self.port), m.vantage6.behavior(now, m.self.port)
 	if m.stun == nil {
-		return
+		return nat4, nat6
 	}
 	status := m.stun.Result()
-	r.NAT4, r.NAT6 = wireNAT(status.IPv4), wireNAT(status.IPv6)
+	if status.IPv4.Mapping != natpunch.UnknownBehavior {
+		nat4 = wireNAT(status.IPv4)
+	}
+	if status.IPv6.Mapping != natpunch.UnknownBehavior {
+		nat6 = wireNAT(status.IPv6)
+	}
+	return nat4, nat6
 }
 
 func wireNAT(f natpunch.FamilyStatus) wire.NATBehavior {
@@ -67,8 +75,9 @@ func (m *mesh) nat(now time.Time) localapi.NAT {
 		status := m.stun.Result()
 		nat = localapi.NAT{IPv4: natFamily(status.IPv4), IPv6: natFamily(status.IPv6)}
 	}
-	m.natFromMembers(now, &nat.IPv4, netip.Addr.Is4)
-	m.natFromMembers(now, &nat.IPv6, netip.Addr.Is6)
+	nat4, nat6 := m.behavior(now)
+	m.natFromMembers(now, &nat.IPv4, nat4, netip.Addr.Is4)
+	m.natFromMembers(now, &nat.IPv6, nat6, netip.Addr.Is6)
 	return nat
 }
 
@@ -88,9 +97,9 @@ func natFamily(s natpunch.FamilyStatus) localapi.NATFamily {
 	return f
 }
 
-// natFromMembers adds the addresses that members saw. Where all see the
-// host's own address, there is no NAT.
-func (m *mesh) natFromMembers(now time.Time, f *localapi.NATFamily, family func(netip.Addr) bool) {
+// natFromMembers adds what members and DHT nodes saw. Where all see the host's
+// own address, there is no NAT.
+func (m *mesh) natFromMembers(now time.Time, f *localapi.NATFamily, known wire.NATBehavior, family func(netip.Addr) bool) {
 	translated, seen := false, false
 	for _, s := range m.publisher.reflexive {
 		if !family(s.addr.Addr()) || now.Sub(s.at) >= reflexiveLife || !isGlobal(s.addr.Addr()) {
@@ -102,8 +111,13 @@ func (m *mesh) natFromMembers(now time.Time, f *localapi.NATFamily, family func(
 			f.Reflexive = append(f.Reflexive, addr)
 		}
 	}
-	if f.Mapping == "" && seen && !translated {
+	switch {
+	case f.Mapping != "":
+	case seen && !translated:
 		f.Mapping = "none"
+	case known.Mapping != natpunch.UnknownBehavior:
+		f.Mapping = known.Mapping.String()
+		f.PortPreserved = &known.PortPreserved
 	}
 }
 

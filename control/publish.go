@@ -116,7 +116,7 @@ func (m *mesh) publish(now, wall time.Time) bool {
 	for _, c := range m.addressing.own {
 		r.Addresses = append(r.Addresses, wire.AddressClaim{Addr: c.addr, Settled: c.settled})
 	}
-	m.recordNAT(&r)
+	r.NAT4, r.NAT6 = m.behavior(now)
 	p.sequence = max(p.sequence+1, uint64(max(0, wall.UnixMilli())))
 	r.Seq = p.sequence
 	signed, err := wire.Sign(r, m.self.node)
@@ -173,9 +173,7 @@ func (m *mesh) tellLocal(now time.Time) {
 	for _, c := range local.Candidates {
 		own = append(own, c.Addr)
 	}
-	if m.stun != nil {
-		local.NAT4 = wireNAT(m.stun.Result().IPv4)
-	}
+	local.NAT4, _ = m.behavior(now)
 	m.agent.SetLocal(now, local)
 	m.greeter.SetOwnAddresses(own)
 }

@@ -47,6 +47,7 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 				return all
 			},
 			Found: found(discovery.SourceDHT),
+			Seen:  d.seen,
 			Log:   d.log,
 		})
 	}
@@ -71,6 +72,15 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 		s.stun = static.New(static.Config{Addresses: servers, Found: found(sourceSTUN), Log: d.log})
 	}
 	return s
+}
+
+// seen takes where a DHT node sees this node. What the loop has no time for is
+// said again by the next answer.
+func (d *daemon) seen(by, addr netip.AddrPort) {
+	select {
+	case d.views <- view{by, addr}:
+	default:
+	}
 }
 
 // isOverlay tells whether an interface is a tunnel of ours, on which nobody
