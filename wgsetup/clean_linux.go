@@ -3,16 +3,20 @@ package wgsetup
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/credant/credant/wgsetup/embedded"
 )
 
 // Clean takes away what a daemon left of a network: the link with its mark,
-// which takes addresses, routes and peers along, and the nftables tables with
-// its name. It returns what it removed, in words; that nothing is left is no
-// error.
+// which takes addresses, routes and peers along, the nftables tables with its
+// name, and the dead sockets of embedded devices. It returns what it removed,
+// in words; that nothing is left is no error.
 func Clean(network string) (removed []string, err error) {
 	h, err := openHost()
 	if err != nil {
@@ -35,7 +39,26 @@ func Clean(network string) (removed []string, err error) {
 		removed = append(removed, "interface "+l.Attrs().Name)
 	}
 	tables, err := cleanTables(network)
-	return append(removed, tables...), errors.Join(append(errs, err)...)
+	errs = append(errs, err)
+	sockets, err := h.cleanSockets()
+	errs = append(errs, err)
+	return slices.Concat(removed, tables, sockets), errors.Join(errs...)
+}
+
+// cleanSockets removes the sockets that killed processes left of devices which
+// Open named. They do not tell their network; nobody needs a dead one.
+func (h *host) cleanSockets() (removed []string, err error) {
+	links, err := h.links()
+	if err != nil {
+		return nil, err
+	}
+	paths, err := embedded.RemoveDeadUAPI(namePrefix, func(name string) bool {
+		return slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == name })
+	})
+	for _, p := range paths {
+		removed = append(removed, "socket "+p)
+	}
+	return removed, err
 }
 
 func cleanTables(network string) (removed []string, err error) {

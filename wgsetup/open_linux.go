@@ -16,6 +16,9 @@ import (
 	"github.com/credant/credant/wgsetup/sideport"
 )
 
+// namePrefix and a number name a device that Config does not.
+const namePrefix = "credant"
+
 // portTries bounds the search for a free port.
 const portTries = 256
 
@@ -71,6 +74,9 @@ func open(ctx context.Context, c Config, kind Backend) (_ *Device, err error) {
 	}
 	if d.watch, err = newWatch(); err != nil {
 		return nil, err
+	}
+	if removed, err := h.cleanSockets(); len(removed) > 0 || err != nil {
+		d.log.Debug("sockets of killed processes removed", "sockets", removed, "err", err)
 	}
 	if err := d.makeLink(ctx); err != nil {
 		return nil, err
@@ -134,7 +140,7 @@ func (d *Device) findLink() error {
 		return nil
 	}
 	for n := 0; ; n++ {
-		name := "credant" + strconv.Itoa(n)
+		name := namePrefix + strconv.Itoa(n)
 		if names[name] == nil {
 			d.target.iface = name
 			return nil

@@ -8,12 +8,17 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 )
 
-// uapiDirectory is where wg(8) looks for userspace devices.
-const uapiDirectory = "/var/run/wireguard"
+// wg(8) looks in this directory for sockets of userspace devices, each with its
+// device's name and this suffix.
+const (
+	uapiDirectory = "/var/run/wireguard"
+	uapiSuffix    = ".sock"
+)
 
 // maxUAPI bounds the clients served at once.
 const maxUAPI = 8
@@ -21,7 +26,7 @@ const maxUAPI = 8
 // ServeUAPI serves the configuration protocol on the socket where wg(8) looks
 // for this device, until ctx ends or the device does. Only root can connect.
 func (d *Device) ServeUAPI(ctx context.Context) error {
-	l, err := listenUAPI(filepath.Join(uapiDirectory, d.name+".sock"))
+	l, err := listenUAPI(filepath.Join(uapiDirectory, d.name+uapiSuffix))
 	if err != nil {
 		return fmt.Errorf("serve device %s to wg: %w", d.name, err)
 	}
@@ -97,4 +102,41 @@ func listenUAPI(path string) (net.Listener, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// RemoveDeadUAPI removes the sockets that killed processes left of devices whose
+// names have the prefix, and returns their paths. Those that somebody answers
+// at stay, and those of the devices that keep names.
+func RemoveDeadUAPI(prefix string, keep func(name string) bool) (removed []string, err error) {
+	return removeDead(uapiDirectory, prefix, keep)
+}
+
+func removeDead(directory, prefix string, keep func(name string) bool) (removed []string, err error) {
+	entries, err := os.ReadDir(directory)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list sockets of userspace devices: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		name, isSocket := strings.CutSuffix(e.Name(), uapiSuffix)
+		isSocket = isSocket && e.Type() == fs.ModeSocket
+		if !isSocket || !strings.HasPrefix(name, prefix) || keep(name) {
+			continue
+		}
+		path := filepath.Join(directory, e.Name())
+		c, err := net.Dial("unix", path)
+		if err == nil {
+			c.Close()
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			continue
+		}
+		switch err := os.Remove(path); {
+		case err == nil:
+			removed = append(removed, path)
+		case !errors.Is(err, fs.ErrNotExist):
+			errs = append(errs, fmt.Errorf("remove dead socket: %w", err))
+		}
+	}
+	return removed, errors.Join(errs...)
 }
