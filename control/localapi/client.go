@@ -22,6 +22,12 @@ var ErrNotRunning = errors.New("no daemon is running for this network")
 // peers is about 2 MB.
 const maxAnswer = 16 << 20
 
+// A socket that refuses is asked again: it may just be opening.
+const (
+	refusedTries = 3
+	refusedPause = 30 * time.Millisecond
+)
+
 // Client asks the daemon behind one socket. The zero value is of no use; its
 // methods may be called at once from several goroutines.
 type Client struct {
@@ -130,6 +136,11 @@ func (c *Client) open(ctx context.Context, method, path string) (io.ReadCloser, 
 		return nil, err
 	}
 	resp, err := c.http.Do(req)
+	for try := 0; errors.Is(err, syscall.ECONNREFUSED) && try < refusedTries; try++ {
+		// The file is there a moment before anybody listens at it.
+		time.Sleep(refusedPause)
+		resp, err = c.http.Do(req)
+	}
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, ErrNotRunning
