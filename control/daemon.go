@@ -344,7 +344,9 @@ func Clean(network string) (removed []string, err error) {
 	if err := keys.ValidNetworkName(network); err != nil {
 		return nil, err
 	}
-	if _, err := localapi.NewClient(DefaultSocket(network)).Status(context.Background()); !errors.Is(err, localapi.ErrNotRunning) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if _, err := localapi.NewClient(DefaultSocket(network)).Status(ctx); !errors.Is(err, localapi.ErrNotRunning) {
 		return nil, fmt.Errorf("a daemon of network %s has just started: take it down with \"credant down\"", network)
 	}
 	removed, err = wgsetup.Clean(network)
