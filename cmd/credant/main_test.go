@@ -193,6 +193,7 @@ func runStub(ctx context.Context, c control.Config, ready func()) error {
 	if err != nil {
 		return err
 	}
+	defer l.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	d := &stub{config: c, down: cancel, status: sampleStatus(c)}

@@ -55,8 +55,11 @@ func serve(t *testing.T, s *stub) string {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- Serve(ctx, l, s) }()
+	done := make(chan error, 1)
+	go func() {
+		done <- Serve(ctx, l, s)
+		l.Close()
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -100,6 +103,35 @@ func TestRoundTrips(t *testing.T) {
 	}
 	if _, err := c.Status(ctx); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("after down: %v, want ErrNotRunning", err)
+	}
+}
+
+// Down returns only when the daemon has closed the socket, not when it begins to
+// clean up: the next up would find its port and interface in use.
+func TestDownWaitsForTheEnd(t *testing.T) {
+	l, err := Listen(filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stub{down: make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	served, returned := make(chan error, 1), make(chan error, 1)
+	go func() { served <- Serve(ctx, l, s) }()
+	go func() { returned <- NewClient(l.Addr().String()).Down(t.Context()) }()
+	<-s.down
+	cancel()
+	if err := <-served; err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-returned:
+		t.Errorf("returned while the daemon cleans up: %v", err)
+	case <-time.After(100 * time.Millisecond): // several of its looks
+	}
+	l.Close()
+	if err := <-returned; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -66,7 +66,8 @@ func Listen(socket string) (net.Listener, error) {
 	return l, nil
 }
 
-// Serve answers at the listener until ctx ends, and closes it.
+// Serve answers at the listener until ctx ends. It does not close it: whoever
+// waits for the end of the daemon watches the socket.
 func Serve(ctx context.Context, l net.Listener, d Daemon) error {
 	s := &http.Server{
 		Handler:           handler(ctx, d),
@@ -78,10 +79,20 @@ func Serve(ctx context.Context, l net.Listener, d Daemon) error {
 	}
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.Serve(lent{l}); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve the local API: %w", err)
 	}
 	return nil
+}
+
+// lent is a listener that stops accepting when it is closed, and stays open.
+type lent struct{ net.Listener }
+
+func (l lent) Close() error {
+	if u, ok := l.Listener.(*net.UnixListener); ok {
+		return u.SetDeadline(time.Now())
+	}
+	return l.Listener.Close()
 }
 
 type peerKey struct{}
