@@ -81,6 +81,9 @@ func (c Config) withDefaults() (Config, error) {
 		if !c.Subnet.Addr().Is4() || c.Subnet.Bits() > 29 || c.Subnet.Bits() < 8 {
 			return c, fmt.Errorf("subnet %s: an IPv4 prefix from /8 to /29 is needed, like 10.20.0.0/16", c.Subnet)
 		}
+		if a := c.Subnet.Addr(); !a.IsGlobalUnicast() || a.As4()[0] == 0 || a.As4()[0] >= 240 {
+			return c, fmt.Errorf("subnet %s: no host can have such addresses: choose a private one, like 10.20.0.0/16", c.Subnet)
+		}
 		c.Subnet = c.Subnet.Masked()
 	}
 	for _, list := range [][]string{c.Bootstrap, c.DHTBootstrap, c.STUN} {

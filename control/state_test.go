@@ -165,6 +165,10 @@ func TestConfigIsChecked(t *testing.T) {
 		"node name":    {Name: "a b"},
 		"subnet v6":    {Subnet: netip.MustParsePrefix("fd00::/48")},
 		"subnet /31":   {Subnet: netip.MustParsePrefix("10.0.0.0/31")},
+		"multicast":    {Subnet: netip.MustParsePrefix("224.0.0.0/8")},
+		"loopback":     {Subnet: netip.MustParsePrefix("127.0.0.0/8")},
+		"reserved":     {Subnet: netip.MustParsePrefix("240.0.0.0/8")},
+		"this network": {Subnet: netip.MustParsePrefix("0.0.0.0/8")},
 		"bootstrap":    {Bootstrap: []string{"host"}},
 		"DHT port":     {DHTBootstrap: []string{"host:0"}},
 	} {

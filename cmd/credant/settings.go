@@ -48,7 +48,7 @@ func (s *settings) flagSet() *pflag.FlagSet {
 	fs.SortFlags = false
 
 	one(fs, "network", &s.network, "NAME", "default", parseNetwork, "name of the network")
-	one(fs, "socket", &s.socket, "PATH", "", parsePath, "socket of its daemon (default /run/credant/NAME.sock)")
+	one(fs, "socket", &s.socket, "PATH", "", parseSocket, "socket of its daemon (default /run/credant/NAME.sock)")
 
 	one(fs, "passphrase-file", &s.passphraseFile, "FILE", "", parseSource, "read the passphrase from FILE, - for standard input")
 	fs.BoolVar(&s.weakPassphrase, "weak-passphrase", false, "accept a passphrase that can be guessed")

@@ -127,6 +127,15 @@ func parsePath(s string) (string, error) {
 	return filepath.Abs(s)
 }
 
+// parseSocket is parsePath for a name that unix(7) has room for.
+func parseSocket(s string) (string, error) {
+	path, err := parsePath(s)
+	if err == nil && len(path) > 107 {
+		err = errors.New("the path of a socket has at most 107 bytes: give a shorter one")
+	}
+	return path, err
+}
+
 // parseSource is parsePath, with - for standard input.
 func parseSource(s string) (string, error) {
 	if s == "-" {
