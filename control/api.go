@@ -87,18 +87,25 @@ func (d *daemon) Ping(ctx context.Context, node string) (localapi.PingReply, err
 	return reply, nil
 }
 
-// echoThrough sends an echo request to a peer, and another one when the peer
-// begins to be reached meanwhile: the first was lost then.
+// echoThrough sends an echo request to a peer, and another one when a session
+// with it begins meanwhile: the first was lost then.
 func (d *daemon) echoThrough(ctx context.Context, node keys.NodePublic, from, to netip.Addr) (time.Duration, error) {
-	if d.works(ctx, node) {
-		return echo(ctx, from, to)
-	}
+	old := d.session(ctx, node)
 	early, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
 		defer cancel()
-		for !d.works(early, node) && early.Err() == nil {
-			time.Sleep(lookSoon)
+		every := time.NewTicker(lookSoon)
+		defer every.Stop()
+		for {
+			select {
+			case <-early.Done():
+				return
+			case <-every.C:
+			}
+			if s := d.session(early, node); !s.IsZero() && !s.Equal(old) {
+				return
+			}
 		}
 	}()
 	rtt, err := echo(early, from, to)
@@ -108,13 +115,16 @@ func (d *daemon) echoThrough(ctx context.Context, node keys.NodePublic, from, to
 	return rtt, err
 }
 
-// works tells whether packets flow to the peer.
-func (d *daemon) works(ctx context.Context, node keys.NodePublic) (yes bool) {
+// session returns when the session began that carries packets to the peer; zero
+// where there is none.
+func (d *daemon) session(ctx context.Context, node keys.NodePublic) (began time.Time) {
 	d.inLoop(ctx, func() {
-		p := d.mesh.peers[node]
-		yes = p != nil && p.working()
+		d.look(time.Now())
+		if p := d.mesh.peers[node]; p != nil && p.working() {
+			began = p.handshake
+		}
 	})
-	return yes
+	return began
 }
 
 func milliseconds(d time.Duration) float64 {
