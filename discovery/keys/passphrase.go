@@ -37,7 +37,7 @@ const maxPassphrase = 1024
 var (
 	ErrPassphraseEmpty   = errors.New("passphrase is empty")
 	ErrPassphraseTooLong = fmt.Errorf("passphrase is longer than %d bytes", maxPassphrase)
-	ErrPassphraseText    = errors.New("passphrase holds a control character or is not UTF-8 text: type it again, or check the file")
+	ErrPassphraseText    = errors.New("passphrase holds a control character or is not UTF-8 text")
 )
 
 // NormalizePassphrase brings what a person typed, or a file held, into the one
