@@ -27,6 +27,7 @@ const (
 	yieldEvery = 50 * time.Millisecond  // over all addresses, on average
 	yieldBurst = 40
 
+	maxSent    = 64
 	maxMembers = 256
 	maxYielded = 256
 )
@@ -66,6 +67,7 @@ type presence struct {
 	idle6    bool // whose turn it is
 	lastSent time.Time
 
+	sent     map[uint64]time.Time // transaction ids of own beacons
 	answered map[keys.NodePublic]time.Time
 	yielded  map[netip.AddrPort]time.Time
 	answers  *rate.Limiter
@@ -75,6 +77,7 @@ type presence struct {
 func newPresence(now time.Time, self keys.NodePublic) *presence {
 	p := &presence{
 		self:     self,
+		sent:     make(map[uint64]time.Time),
 		answered: make(map[keys.NodePublic]time.Time),
 		yielded:  make(map[netip.AddrPort]time.Time),
 		answers:  rate.NewLimiter(rate.Every(answersEvery), answersBurst),
@@ -111,15 +114,17 @@ func (p *presence) Advance(now time.Time) []send {
 		return nil
 	}
 	p.lastSent = now
+	tx := rand.Uint64()
+	remember(p.sent, tx, now, maxSent)
 	if len(p.sends) > 0 {
 		// After a suspension several are due: one does for all of them.
 		for len(p.sends) > 0 && !now.Before(p.sends[0]) {
 			p.sends = p.sends[1:]
 		}
-		return []send{{scope: onIPv4 | onIPv6, tx: rand.Uint64(), wantReply: true}}
+		return []send{{scope: onIPv4 | onIPv6, tx: tx, wantReply: true}}
 	}
 	p.idleAt = now.Add(idleEvery)
-	s := send{scope: onIPv4, tx: rand.Uint64()}
+	s := send{scope: onIPv4, tx: tx}
 	if p.idle6 {
 		s.scope = onIPv6
 	}
@@ -137,11 +142,14 @@ const (
 // Heard takes in a beacon. It returns the address to yield, if it is valid, the
 // answer to send, if any, and why the beacon was for nothing.
 func (p *presence) Heard(now time.Time, h heard) (found netip.AddrPort, answer []send, reason string) {
-	if h.Node == p.self {
+	if _, own := p.sent[h.Tx]; own && h.Node == p.self {
 		return found, nil, "" // multicast comes back to its sender
 	}
-	if h.WantReply && now.Sub(p.answered[h.Node]) >= answerGap && p.answers.AllowN(now, 1) {
+	// One of this node's keys that it has not sent is a twin's, such as a copied
+	// machine's: a hello will find that out, and there is nothing to answer.
+	if h.WantReply && h.Node != p.self && now.Sub(p.answered[h.Node]) >= answerGap && p.answers.AllowN(now, 1) {
 		remember(p.answered, h.Node, now, maxMembers)
+		remember(p.sent, h.Tx, now, maxSent)
 		// In both families, since which of its two beacons came first is chance.
 		answer = []send{{scope: onIPv4 | onIPv6, iface: h.iface, tx: h.Tx}}
 	}

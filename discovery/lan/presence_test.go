@@ -113,10 +113,29 @@ func TestHeard(t *testing.T) {
 	if _, a, _ := p.Heard(start.Add(time.Minute), quiet); len(a) != 0 {
 		t.Errorf("answered %v to a beacon that asks for none", a)
 	}
+}
+
+// A beacon that came back is nobody's; one under this node's key that it has not
+// sent is a twin's.
+func TestHeardOwn(t *testing.T) {
+	p := newPresence(start, self)
 	own := beacon
 	own.Node = self
-	if found, a, reason := p.Heard(start, own); found.IsValid() || len(a) != 0 || reason != "" {
-		t.Errorf("own beacon: got %v, %v, %q; want nothing", found, a, reason)
+	for _, s := range p.Advance(start) {
+		own.Tx = s.tx
+		if found, a, reason := p.Heard(start, own); found.IsValid() || len(a) != 0 || reason != "" {
+			t.Errorf("own beacon: got %v, %v, %q; want nothing", found, a, reason)
+		}
+	}
+	_, answer, _ := p.Heard(start, beacon)
+	own.Tx = answer[0].tx
+	if found, _, _ := p.Heard(start, own); found.IsValid() {
+		t.Errorf("own answer: found %v", found)
+	}
+	own.Tx++
+	found, a, _ := p.Heard(start.Add(time.Second), own)
+	if want := netip.AddrPortFrom(addr4, 5182); found != want || len(a) != 0 {
+		t.Errorf("a twin's: got %v, answer %v; want %v and none", found, a, want)
 	}
 }
 
