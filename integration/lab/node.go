@@ -55,8 +55,10 @@ func (n *Node) open() error {
 			return fmt.Errorf("open network namespace: %w", err)
 		}
 		// Nobody else can have an address of ours, and looking for that takes a second after each link comes up.
-		if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0o644); err != nil {
-			return fmt.Errorf("switch off duplicate address detection: %w", err)
+		for _, scope := range []string{"all", "default"} {
+			if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/accept_dad", []byte("0"), 0o644); err != nil {
+				return fmt.Errorf("switch off duplicate address detection: %w", err)
+			}
 		}
 		if n.mntns, err = unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 			return fmt.Errorf("open mount namespace: %w", err)

@@ -3,12 +3,15 @@ package scenario
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/credant/credant/integration/lab"
+	"github.com/credant/credant/integration/member"
 )
 
 // hostState is all of a host's network settings that a daemon could leave something in.
@@ -79,6 +82,37 @@ func difference(before, after string) string {
 	return b.String()
 }
 
+// up without --foreground returns when the interface is up and leaves a daemon, which down ends; the host is then as it
+// was.
+func TestUpInBackground(t *testing.T) {
+	w := newWorld(t, "embedded")
+	home := w.NAT("home", lab.PortRestricted)
+	a, b := w.join(home.Host("alice")), w.join(home.Host("bob"))
+	w.build()
+	w.flags = []string{"--no-dht", "--no-stun"}
+	before := w.hostState(a.Host)
+	b.up()
+	passphrase := filepath.Join(t.TempDir(), "passphrase")
+	w.must(os.WriteFile(passphrase, []byte(member.Passphrase+"\n"), 0o600))
+	result, err := a.Run(w.within(10*time.Second), "up", "--name", "alice", "--backend", "embedded",
+		"--passphrase-file", passphrase, "--no-dht", "--no-stun")
+	w.must(err)
+	status := a.status()
+	for _, said := range append(status.Self.Addresses, status.CheckWords...) {
+		if !strings.Contains(result.Stdout, said) {
+			t.Errorf("up did not say %s: %s", said, result.Output)
+		}
+	}
+	if result.Code != 0 {
+		t.Errorf("exit code %d", result.Code)
+	}
+	a.reach(b, 5*time.Second)
+	w.clearedByDown(a, before)
+	if result, err := a.Run(w.within(5*time.Second), "status", "--json"); err != nil || result.Code != 1 {
+		t.Errorf("status after down: exit code %d, %v", result.Code, err)
+	}
+}
+
 // After kill -9 the next up works at once, and so does down, which clears what is left.
 func TestKillLeavesNothingThatMatters(t *testing.T) {
 	w := newWorld(t, "embedded")
@@ -95,15 +129,21 @@ func TestKillLeavesNothingThatMatters(t *testing.T) {
 	a.reach(b, 15*time.Second)
 	a.Daemon().Kill()
 	w.clearedByDown(a, before)
+
+	// An upgrade (SIGUSR1) ends it too, and the next start makes the device anew.
+	a.up()
+	w.must(a.Stop(w.within(5*time.Second), syscall.SIGUSR1))
+	a.up()
+	a.reach(b, 5*time.Second)
 }
 
-// clearedByDown runs down without a daemon.
+// clearedByDown runs down and compares.
 func (w *world) clearedByDown(n *node, before string) {
 	w.t.Helper()
 	result, err := n.Run(w.within(10*time.Second), "down")
 	w.must(err)
 	if result.Code != 0 {
-		w.t.Errorf("down without a daemon: exit code %d: %s", result.Code, result.Output)
+		w.t.Errorf("down: exit code %d: %s", result.Code, result.Output)
 	}
 	if got := w.hostState(n.Host); got != before {
 		w.t.Errorf("down left something behind: %s", difference(before, got))

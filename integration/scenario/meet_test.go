@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -55,6 +56,46 @@ func meetByDHT(t *testing.T, backend string, natA, natB lab.NAT, firewall bool) 
 		t.Errorf("path %s, want direct", reply.Path)
 	}
 	a.reach(b, time.Second)
+}
+
+// Carrier-grade NAT is one more NAT in the way, no more.
+func TestDHTAloneBehindDoubleNAT(t *testing.T) {
+	w := newWorld(t, "embedded")
+	carrier := w.NAT("carrier", lab.PortRestricted.HidePort())
+	carrier.LAN = netip.MustParsePrefix("100.64.0.0/24")
+	a := w.join(carrier.Router("home", lab.PortRestricted).Host("alice"))
+	b := w.join(w.NAT("office", lab.PortRestricted.HidePort()).Host("bob"))
+	dht := w.addDHT()
+	w.build()
+	w.startDHT(dht)
+	w.flags = append(w.flags, "--no-stun")
+	a.up()
+	b.up()
+	reply, took := b.reach(a, 5*time.Second)
+	t.Logf("first ping after %v", took.Round(time.Millisecond))
+	if reply.Path != "direct" {
+		t.Errorf("path %s, want direct", reply.Path)
+	}
+}
+
+// Who has met before meets again without any source but the cache.
+func TestWarmStartWithoutDHT(t *testing.T) {
+	w := newWorld(t, "embedded")
+	a := w.join(w.NAT("home", lab.PortRestricted.HidePort()).Host("alice"))
+	b := w.join(w.NAT("office", lab.PortRestricted.HidePort()).Host("bob"))
+	dhtHost := w.addDHT()
+	w.build()
+	dht := w.startDHT(dhtHost)
+	w.flags = append(w.flags, "--no-stun")
+	a.up()
+	b.up()
+	b.reach(a, 10*time.Second)
+	dht.Stop()
+	b.down()
+	began := time.Now()
+	b.up()
+	b.reach(a, 5*time.Second)
+	t.Logf("up to first ping: %v", time.Since(began).Round(time.Millisecond))
 }
 
 // Two machines on one switch meet with the uplink cut, within a second, the first time and when they have met before.
