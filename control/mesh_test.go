@@ -230,6 +230,9 @@ func TestTakenAddress(t *testing.T) {
 	if got := b.mesh.addressing.own; len(got) != 0 {
 		t.Errorf("the late one has %v", got)
 	}
+	if _, to, err := b.mesh.find("holder"); err != nil || to.Is4() {
+		t.Errorf("the late one, without an IPv4 address, is to ask %v (%v)", to, err)
+	}
 	said := false
 	for _, e := range b.events {
 		said = said || e.Kind == "notice"

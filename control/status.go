@@ -67,8 +67,11 @@ func (m *mesh) statusSelf(now time.Time) localapi.Self {
 }
 
 // addressesOf are the overlay addresses at which this node reaches the peer,
-// IPv4 first.
+// IPv4 first where it has an IPv4 address itself.
 func (m *mesh) addressesOf(p *peer) []netip.Addr {
+	if len(m.addressing.own) == 0 {
+		return []netip.Addr{keys.Address6(m.prefix6, p.node)}
+	}
 	return append(m.heldBy(p, holders(m.claims())), keys.Address6(m.prefix6, p.node))
 }
 
