@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/credant/credant/control/localapi"
@@ -68,6 +69,7 @@ type daemon struct {
 	events  *eventLog
 	drops   *drops
 	notices []string // about the start, said once and shown for good
+	hosts   []netip.Prefix
 
 	hints chan hint
 	views chan view
@@ -276,6 +278,22 @@ func (d *daemon) hostChanged() {
 		return
 	}
 	d.mesh.hostChanged(time.Now(), hosts)
+	if !slices.Equal(hosts, d.hosts) {
+		d.hosts = hosts
+		d.reviewClash()
+	}
+}
+
+// reviewClash tells of an address or route that this host has got since the start
+// and that hides a part of the network.
+func (d *daemon) reviewClash() {
+	prefix, text := d.mesh.addressing.prefix, ""
+	if prefix.IsValid() {
+		if what, clashes := wgsetup.Clash(prefix, d.device.Name()); clashes {
+			text = fmt.Sprintf("this host has begun to use %s otherwise (%s): nodes may be hidden behind it by IPv4; reach them by IPv6, or choose another --subnet on every node", prefix, what)
+		}
+	}
+	d.mesh.notice("clash", text)
 }
 
 func (d *daemon) look(now time.Time) {
