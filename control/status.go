@@ -37,6 +37,12 @@ func (d *daemon) status(now time.Time) localapi.Status {
 		Drops:      d.statusDrops(),
 		Notices:    append([]string{}, d.notices...),
 	}
+	if !d.device.HasIPv6() {
+		s.Self.Addresses = s.Self.Addresses[:len(m.addressing.own)]
+		if len(s.Self.Addresses) == 0 {
+			s.Notices = append(s.Notices, "this node has no address: IPv6 is switched off on this host, and IPv4 is not to be had; switch IPv6 on, or choose another --subnet on every node")
+		}
+	}
 	if m.addressing.prefix.IsValid() {
 		s.Prefixes = append(s.Prefixes, m.addressing.prefix.String())
 	}
