@@ -36,7 +36,7 @@ func (m *mesh) stunChanged(now time.Time) {
 	for _, addr := range status.Reflexive() {
 		m.publisher.observed(now, addr)
 	}
-	if detail := status.IPv4.Detail; detail != m.natDetail && status.IPv4.Servers > 0 {
+	if detail := status.IPv4.Detail; detail != m.natDetail && status.IPv4.Mapping != natpunch.UnknownBehavior {
 		m.natDetail = detail
 		m.event("nat", "", detail, false)
 	}
