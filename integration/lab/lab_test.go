@@ -18,19 +18,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ping tells whether an echo comes back. A link that just came up may swallow the first.
-func ping(t *testing.T, from *Host, to netip.Addr) bool {
+// ping tells whether an echo comes back. One that is expected gets more time: a fresh link may swallow the first.
+func ping(t *testing.T, from *Host, to netip.Addr, expected bool) bool {
 	t.Helper()
-	for range 3 {
-		result, err := from.Run(within(t, 5*time.Second), "ping", "-n", "-c", "1", "-W", "0.3", to.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if result.Code == 0 {
-			return true
-		}
+	wait := "1"
+	if expected {
+		wait = "5" // with -c 1 and -w, ping repeats until the first answer
 	}
-	return false
+	result, err := from.Run(within(t, 15*time.Second), "ping", "-n", "-c", "1", "-w", wait, to.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.Code > 1 {
+		t.Fatalf("ping: exit code %d: %s", result.Code, result.Output)
+	}
+	return result.Code == 0
 }
 
 func TestAddressesRoutesAndFirewalls(t *testing.T) {
@@ -61,7 +63,7 @@ func TestAddressesRoutesAndFirewalls(t *testing.T) {
 		{"a host firewall lets echo in", server, closed.IPv4()[0], true},
 		{"and by IPv6", server, closed.IPv6()[0], true},
 	} {
-		if got := ping(t, c.from, c.to); got != c.wantPing {
+		if got := ping(t, c.from, c.to, c.wantPing); got != c.wantPing {
 			t.Errorf("%s: echo from %s to %v: %v, want %v", c.name, c.from.Name, c.to, got, c.wantPing)
 		}
 	}
@@ -107,11 +109,11 @@ func TestUplinkCutRestoreAndAddressChange(t *testing.T) {
 	reachable := func(when string, want bool) {
 		t.Helper()
 		for _, to := range []netip.Addr{server.IPv4()[0], server.IPv6()[0]} {
-			if got := ping(t, alice, to); got != want {
+			if got := ping(t, alice, to, want); got != want {
 				t.Errorf("%s: echo to %v: %v, want %v", when, to, got, want)
 			}
 		}
-		if !ping(t, alice, bob.IPv4()[0]) {
+		if !ping(t, alice, bob.IPv4()[0], true) {
 			t.Errorf("%s: no echo within the LAN", when)
 		}
 	}
@@ -273,7 +275,7 @@ func TestCapture(t *testing.T) {
 	defer conn.Close()
 	_, err = conn.WriteToUDPAddrPort([]byte("discard"), to)
 	must(t, err)
-	if !ping(t, alice, server.IPv4()[0]) {
+	if !ping(t, alice, server.IPv4()[0], true) {
 		t.Error("no echo")
 	}
 	var got []Packet

@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -141,12 +142,32 @@ func (u *Uplink) Cut() error {
 	return nil
 }
 
-// Restore plugs the cable in again. A public host gets back its first addresses only.
+// Restore plugs the cable in again and returns when it carries packets. A public host gets back its first addresses
+// only.
 func (u *Uplink) Restore() error {
 	if err := u.upper.setUp(u.upperName); err != nil {
 		return err
 	}
-	return u.configureUpper()
+	if err := u.configureUpper(); err != nil {
+		return err
+	}
+	// The kernel looks at changes of carrier once a second.
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		upper, err := u.upper.link(u.upperName)
+		if err != nil {
+			return err
+		}
+		lower, err := u.lower.link(u.lowerName)
+		if err != nil {
+			return err
+		}
+		if upper.Attrs().OperState == netlink.OperUp && lower.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("restore uplink of %s: no carrier", u.lower.Name)
+		}
+	}
 }
 
 // renumber gives the lower end the next IPv4 address in place of the one it has.
