@@ -79,7 +79,13 @@ func (a *Agent) SetLocal(now time.Time, l Local) {
 	a.now = now
 	old := a.site.Local
 	linksChanged := !slices.Equal(old.Prefixes, l.Prefixes) || old.HasIPv4 != l.HasIPv4 || old.HasIPv6 != l.HasIPv6
+	natChanged := a.site.NAT4 != l.NAT4
 	a.site.NAT4 = l.NAT4
+	if natChanged {
+		for _, c := range a.peers {
+			c.tellAnew()
+		}
+	}
 	if !linksChanged && slices.Equal(old.Candidates, l.Candidates) {
 		return
 	}
@@ -112,6 +118,7 @@ func (a *Agent) SetPeer(now time.Time, p Peer) bool {
 	a.tags[p.Pair.RecvTag] = c
 	c.nat4 = p.NAT4
 	c.setCandidates(now, p.Candidates)
+	c.tellAnew()
 	a.reschedule(c)
 	return true
 }

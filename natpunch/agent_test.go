@@ -355,6 +355,37 @@ func TestRemovedAndAddedAgain(t *testing.T) {
 	}
 }
 
+// What comes to be known later, addresses and NATs, changes what a person is told.
+func TestReasonChanges(t *testing.T) {
+	n, a, b := twoPublic(t)
+	ab, _ := simPairs(a.key, b.key, 1)
+	peer := Peer{Node: b.key, Pair: ab, Candidates: []wire.Candidate{{Type: wire.Host, Addr: netip.MustParseAddrPort("10.9.9.9:1000")}}}
+	a.agent.SetPeer(n.now, peer)
+	a.advance()
+	n.run(time.Minute, nil)
+	peer.Candidates = append(peer.Candidates, wire.Candidate{Type: wire.ServerReflexive, Addr: netip.MustParseAddrPort("198.51.100.9:1000")})
+	a.agent.SetPeer(n.now, peer)
+	a.advance()
+	n.run(time.Minute, nil)
+	peer.NAT4.Mapping = wire.AddressDependent
+	a.agent.SetPeer(n.now, peer)
+	a.advance()
+	n.run(10*time.Minute, nil)
+	var got []string
+	for _, l := range a.lost {
+		got = append(got, l.Reason)
+	}
+	const none = "no answer at the peer's only address, 198.51.100.9:1000"
+	want := []string{
+		"the peer knows only addresses inside another private network",
+		none,
+		none + ": the peer's NAT takes another port for each destination, so the peer is not where it says",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+}
+
 // Without a server, peers tell each other where they are seen.
 func TestReflexiveFromPeers(t *testing.T) {
 	n := newSimnet(1)

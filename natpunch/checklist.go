@@ -68,7 +68,7 @@ type round struct {
 	window   time.Time // when the best so far is nominated; zero: not open
 	grace    time.Time // when a missing nomination is a failure
 	why      string    // the path is suspect
-	told     bool      // a Lost was emitted since the last Select
+	told     string    // the reason of the Lost since the last Select; empty: none
 }
 
 // link is what of the pair's traffic outlives rounds.

@@ -56,8 +56,8 @@ type Select struct {
 	Initiate bool
 }
 
-// Lost says that the peer has no path. It comes once; the search goes on with
-// back-off, and a Select ends it.
+// Lost says that the peer has no path. It comes once, and again when the reason is
+// another; the search goes on with back-off, and a Select ends it.
 type Lost struct {
 	Node   keys.NodePublic
 	Reason string // for a person

@@ -108,15 +108,28 @@ func (l *checkList) judge(now time.Time) {
 	l.fail(now)
 }
 
+// tell says why there is no path, unless it has said just that since the last one.
+func (l *checkList) tell() {
+	if why := l.missing(); why != l.round.told {
+		l.agent.emit(Lost{Node: l.node, Reason: l.reason()})
+		l.round.told = why
+	}
+}
+
+// tellAnew is tell for when something came to be known that may be the reason.
+func (l *checkList) tellAnew() {
+	if l.round.told != "" && l.selected == nil && !l.searching() {
+		l.tell()
+	}
+}
+
 // fail tells that there is no path, and when to try again.
 func (l *checkList) fail(now time.Time) {
 	l.round.failures++
 	l.round.grace = time.Time{}
 	l.round.retry = time.Time{}
-	if !l.round.told {
-		l.agent.emit(Lost{Node: l.node, Reason: l.reason()})
-	}
-	l.selected, l.trust, l.round.told = nil, seeking, true
+	l.tell()
+	l.selected, l.trust = nil, seeking
 	switch n := l.round.failures; {
 	case len(l.pairs) == 0: // until there is something to try
 	case n == 1:
@@ -151,7 +164,7 @@ func (l *checkList) nextDue() (time.Time, bool) {
 	sooner(l.round.retry)
 	sooner(l.round.window)
 	sooner(l.round.grace)
-	if next.IsZero() && l.trust != settled && (len(l.pairs) > 0 || !l.round.told) {
+	if next.IsZero() && l.trust != settled && (len(l.pairs) > 0 || l.round.told == "") {
 		next = l.round.started // the round is over, and waits to be judged
 	}
 	return next, !next.IsZero()
