@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -56,20 +57,21 @@ func Run(ctx context.Context, c Config, ready func()) error {
 // daemon owns the mesh and the device, and carries the effects of the one over
 // to the other.
 type daemon struct {
-	config  Config
-	log     *slog.Logger
-	started time.Time
-	device  *wgsetup.Device
-	port    *onePort
-	mesh    *mesh
-	cache   *cacheFile
-	memory  memory
-	heap    heapPace
-	sources sources
-	events  *eventLog
-	drops   *drops
-	notices []string // about the start, said once and shown for good
-	hosts   []netip.Prefix
+	config   Config
+	log      *slog.Logger
+	started  time.Time
+	device   *wgsetup.Device
+	port     *onePort
+	mesh     *mesh
+	cache    *cacheFile
+	memory   memory
+	heap     heapPace
+	released time.Time // when the program's pages were given back
+	sources  sources
+	events   *eventLog
+	drops    *drops
+	notices  []string // about the start, said once and shown for good
+	hosts    []netip.Prefix
 
 	hints chan hint
 	views chan view
@@ -102,7 +104,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 		return nil, err
 	}
 	d := &daemon{
-		config: c, log: c.Log, started: time.Now(), memory: remembered,
+		config: c, log: c.Log, started: time.Now(), released: time.Now(), memory: remembered,
 		events: newEventLog(), drops: newDrops(),
 		hints: make(chan hint, hintQueue), views: make(chan view, 16), calls: make(chan func()), saves: make(chan discovery.Cache, 1),
 	}
@@ -304,6 +306,13 @@ func (d *daemon) look(now time.Time) {
 	}
 	d.mesh.looked(now, now, states)
 	d.heap.look(now, states).apply()
+	if d.device.Backend() == wgsetup.Kernel && now.Sub(d.released) >= releaseEvery {
+		d.released = now
+		debug.FreeOSMemory()
+		if err := releaseProgram(); err != nil {
+			d.log.Debug("release memory", "err", err)
+		}
+	}
 }
 
 // perform carries out what the mesh wants done, the device first.

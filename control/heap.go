@@ -48,6 +48,7 @@ func (h *heapPace) look(now time.Time, states map[wgtypes.Key]wgsetup.PeerState)
 	h.bytes, h.at = bytes, now
 	switch {
 	case first:
+		h.busy = true // what the start took goes back a moment later
 		return heapIdle
 	case rate >= busyRate:
 		h.quiet = time.Time{}

@@ -19,7 +19,9 @@ func TestHeapFollowsTraffic(t *testing.T) {
 		bytes int64
 		want  heapAction
 	}{
-		{0, heapIdle},         // the start
+		{0, heapIdle}, // the start
+		{0, heapStay}, {0, heapStay}, {0, heapStay}, {0, heapStay}, {0, heapStay},
+		{0, heapIdle},         // 10 s later
 		{1000, heapStay},      // a ping
 		{100 << 20, heapBusy}, // a copy begins
 		{100 << 20, heapStay}, // and goes on
