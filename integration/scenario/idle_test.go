@@ -14,6 +14,9 @@ import (
 // An idle, settled node with two peers exchanges at most 20 datagrams a minute with the internet, uses at most 0.1 % of
 // a core, and 40 MB.
 func TestIdleBudget(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes six minutes")
+	}
 	w := newWorld(t, "embedded")
 	home := w.NAT("home", lab.PortRestricted.HidePort())
 	a := w.join(home.Host("alice"))

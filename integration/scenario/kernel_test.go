@@ -173,7 +173,7 @@ func TestKernelSidePortSurvivesFirewallReload(t *testing.T) {
 // A clock that is wrong by years stops nobody on the LAN, and status says that it looks wrong.
 func TestKernelClockWrongByYears(t *testing.T) {
 	if !inVM {
-		t.Skip("the clock can only be set in the VM")
+		t.Skip("the clock is only set in the VM: make test-kernel")
 	}
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_REALTIME, &now); err != nil {

@@ -75,6 +75,9 @@ func newWorld(t *testing.T, backend string) *world {
 	if os.Getuid() != 0 {
 		strict.Skip(t, "network namespaces need root")
 	}
+	if backend == "kernel" && os.Getenv("CREDANT_TEST_KERNEL") == "" {
+		t.Skip("kernel WireGuard is tested in the VM: make test-kernel")
+	}
 	return &world{Lab: lab.New(), t: t, backend: backend}
 }
 
