@@ -20,7 +20,11 @@ func TestHeapFollowsTraffic(t *testing.T) {
 		want  heapAction
 	}{
 		{0, heapIdle}, // the start
-		{0, heapStay}, {0, heapStay}, {0, heapStay}, {0, heapStay}, {0, heapStay},
+		{0, heapStay},
+		{0, heapStay},
+		{0, heapStay},
+		{0, heapStay},
+		{0, heapStay},
 		{0, heapIdle},         // 10 s later
 		{1000, heapStay},      // a ping
 		{100 << 20, heapBusy}, // a copy begins
