@@ -79,6 +79,7 @@ type activity struct {
 	sent      time.Time // when tx last grew
 	asked     time.Time // when tx first grew after rx did; zero: not since
 	suspected time.Time
+	used      bool // more than keepalives was sent at the last look
 }
 
 const (
@@ -102,6 +103,7 @@ func (a *activity) unanswered(now time.Time, s wgsetup.PeerState, rtt time.Durat
 	if s.TxBytes != a.tx || a.sent.IsZero() {
 		a.sent = now
 	}
+	a.used = s.TxBytes > a.tx+keepaliveSize
 	a.rx, a.tx = s.RxBytes, s.TxBytes
 	if a.asked.IsZero() || now.Sub(a.asked) < max(unansweredAfter, 4*rtt) || now.Sub(a.suspected) < suspectAgain {
 		return false

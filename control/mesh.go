@@ -244,7 +244,8 @@ func (m *mesh) next(now time.Time) time.Time {
 const (
 	lookSoon = 20 * time.Millisecond  // while a handshake or a move is awaited
 	lookBusy = 500 * time.Millisecond // while something sent is not answered
-	lookIdle = 2 * time.Second
+	lookUsed = 2 * time.Second        // while something is sent
+	lookIdle = 5 * time.Second
 )
 
 // lookEvery is how often the device's counters should be looked at now.
@@ -257,6 +258,8 @@ func (m *mesh) lookEvery() time.Duration {
 			return lookSoon
 		case p.session != nil, p.activity.busy():
 			every = lookBusy
+		case p.activity.used:
+			every = min(every, lookUsed)
 		}
 	}
 	return every

@@ -1,3 +1,8 @@
+// The number of processors is not worth a look each second in a daemon that is
+// idle nearly always.
+//
+//go:debug updatemaxprocs=0
+
 package main
 
 import (
