@@ -80,8 +80,11 @@ type daemon struct {
 	stop  context.CancelCauseFunc
 }
 
-// view is where somebody outside sees this node.
-type view struct{ by, addr netip.AddrPort }
+// view is where a DHT node sees this node, or where several agree that it is.
+type view struct {
+	by, addr      netip.AddrPort
+	agreed, moved bool
+}
 
 type hint struct {
 	source discovery.Source
@@ -106,7 +109,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	d := &daemon{
 		config: c, log: c.Log, started: time.Now(), released: time.Now(), memory: remembered,
 		events: newEventLog(), drops: newDrops(),
-		hints: make(chan hint, hintQueue), views: make(chan view, 16), calls: make(chan func()), saves: make(chan discovery.Cache, 1),
+		hints: make(chan hint, hintQueue), views: make(chan view, 64), calls: make(chan func()), saves: make(chan discovery.Cache, 1),
 	}
 	if notice != "" {
 		d.notices = append(d.notices, notice)
@@ -250,7 +253,11 @@ func (d *daemon) loop(ctx context.Context) error {
 				d.mesh.hint(time.Now(), h.source, h.addr)
 			}
 		case v := <-d.views:
-			d.mesh.seenBy(time.Now(), v.by, v.addr)
+			if v.agreed {
+				d.mesh.located(time.Now(), v.addr, v.moved)
+			} else {
+				d.mesh.seenBy(time.Now(), v.by, v.addr)
+			}
 		case f := <-d.calls:
 			f()
 		case <-d.device.Changes():

@@ -47,9 +47,8 @@ func TestOnePortSharesByProtocol(t *testing.T) {
 	side := newMemoryPort()
 	d := newDrops()
 	p := newOnePort(side, d)
-	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- p.Run(ctx) }()
+	go func() { done <- p.Run(context.Background()) }()
 
 	ping := []byte("d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe")
 	side.in <- datagram{from: from4, data: ping}
@@ -68,10 +67,9 @@ func TestOnePortSharesByProtocol(t *testing.T) {
 			t.Errorf("IPv6 %v: %q from %v, error %v", six, buf[:n], addr, err)
 		}
 	}
-	cancel()
 	close(side.in)
-	if err := <-done; err != nil {
-		t.Errorf("Run: %v", err)
+	if err := <-done; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Run: %v, want net.ErrClosed", err)
 	}
 	if got := d.snapshot(); got["unknown-protocol"] != 1 || got["size"] != 1 {
 		t.Errorf("drops %v: want one of an unknown protocol and one too big", got)

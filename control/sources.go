@@ -47,8 +47,11 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 				return all
 			},
 			Found: found(discovery.SourceDHT),
-			Seen:  d.seen,
-			Log:   d.log,
+			Seen:  func(by, addr netip.AddrPort) { d.sighted(view{by: by, addr: addr}) },
+			Located: func(addr netip.AddrPort, moved bool) {
+				d.sighted(view{addr: addr, agreed: true, moved: moved})
+			},
+			Log: d.log,
 		})
 	}
 	if !d.config.NoLAN {
@@ -74,12 +77,13 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 	return s
 }
 
-// seen takes where a DHT node sees this node. What the loop has no time for is
-// said again by the next answer.
-func (d *daemon) seen(by, addr netip.AddrPort) {
+// sighted hands a view to the loop. What that has no time for comes again with
+// another answer.
+func (d *daemon) sighted(v view) {
 	select {
-	case d.views <- view{by, addr}:
+	case d.views <- v:
 	default:
+		d.drops.count("views-busy")
 	}
 }
 

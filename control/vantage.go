@@ -7,12 +7,10 @@ import (
 	"github.com/credant/credant/discovery/wire"
 )
 
-// vantage compares where others on the internet see this node: DHT nodes say
-// it in every answer, so a NAT is known, and a new address noticed, without any
-// STUN server. One may lie, so nothing is made of what fewer than two say.
+// vantage compares where DHT nodes see this node, which they say in every
+// answer, so a NAT is known for what it is without any STUN server.
 type vantage struct {
 	seen map[netip.Addr]sighting // by who saw
-	addr netip.AddrPort          // that two agreed on last
 }
 
 const (
@@ -21,9 +19,8 @@ const (
 	enoughViews  = 3 // to call a NAT's mapping by a name
 )
 
-// see takes one view. It returns an address that two agree on and that is not
-// the one they agreed on before; invalid where there is none.
-func (v *vantage) see(now time.Time, by netip.Addr, addr netip.AddrPort) netip.AddrPort {
+// see takes one view.
+func (v *vantage) see(now time.Time, by netip.Addr, addr netip.AddrPort) {
 	if v.seen == nil {
 		v.seen = make(map[netip.Addr]sighting)
 	}
@@ -37,22 +34,12 @@ func (v *vantage) see(now time.Time, by netip.Addr, addr netip.AddrPort) netip.A
 		delete(v.seen, oldest)
 	}
 	v.seen[by] = sighting{addr, now}
-	if addr == v.addr {
-		return netip.AddrPort{}
-	}
-	for b, s := range v.seen {
-		if b != by && s.addr == addr && now.Sub(s.at) < vantageFresh {
-			v.forget(addr) // views from before the change
-			v.addr = addr
-			return addr
-		}
-	}
-	return netip.AddrPort{}
 }
 
-func (v *vantage) forget(but netip.AddrPort) {
+// moved forgets the views from before a change.
+func (v *vantage) moved(to netip.AddrPort) {
 	for b, s := range v.seen {
-		if s.addr != but {
+		if s.addr != to {
 			delete(v.seen, b)
 		}
 	}
@@ -81,22 +68,28 @@ func (v *vantage) behavior(now time.Time, port uint16) wire.NATBehavior {
 	}
 }
 
+func (m *mesh) vantage(a netip.Addr) *vantage {
+	if a.Is4() {
+		return &m.vantage4
+	}
+	return &m.vantage6
+}
+
 // seenBy takes where a DHT node sees this node.
 func (m *mesh) seenBy(now time.Time, by, addr netip.AddrPort) {
-	v := &m.vantage6
-	if addr.Addr().Is4() {
-		v = &m.vantage4
-	}
-	before := v.addr
-	agreed := v.see(now, by.Addr(), addr)
-	if !agreed.IsValid() {
+	m.vantage(addr.Addr()).see(now, by.Addr(), addr)
+}
+
+// located takes an address on which several DHT nodes agree. When it was
+// another before, the NAT has a new one, and nobody's packets come in.
+func (m *mesh) located(now time.Time, addr netip.AddrPort, moved bool) {
+	m.publisher.observed(now, addr)
+	if !moved {
 		return
 	}
-	m.publisher.observed(now, agreed)
-	if before.IsValid() {
-		m.event("nat", "", "this node's address on the internet is "+agreed.String()+" now: looking for the peers anew", false)
-		m.greeter.Kick(now)
-		m.agent.RestartAll(now)
-		m.out.kick = true
-	}
+	m.vantage(addr.Addr()).moved(addr)
+	m.event("nat", "", "this node's address on the internet is "+addr.String()+" now: looking for the peers anew", false)
+	m.greeter.Kick(now)
+	m.agent.RestartAll(now)
+	m.out.kick = true
 }

@@ -230,12 +230,7 @@ func (f *family) take(now time.Time, r result) {
 		return
 	}
 	f.table.add(now, node{r.answer.id, r.to})
-	f.source.seen(r.to, r.answer.seen)
-	if f.vantage.see(now, r.to.Addr(), r.answer.seen) {
-		for _, l := range f.lookups {
-			l.Kick(now)
-		}
-	}
+	f.see(now, r)
 	for _, a := range l.Answer(now, r.query, r.answer) {
 		if len(f.found) < maxFound {
 			f.found[a] = struct{}{}
@@ -244,6 +239,20 @@ func (f *family) take(now time.Time, r result) {
 		f.source.found(a)
 	}
 	f.offer(r)
+}
+
+// see takes the answering node's word on where this host is.
+func (f *family) see(now time.Time, r result) {
+	f.source.seen(r.to, r.answer.seen)
+	agreed, moved := f.vantage.see(now, r.to.Addr(), r.answer.seen)
+	if agreed {
+		f.source.located(r.answer.seen, moved)
+	}
+	if moved {
+		for _, l := range f.lookups {
+			l.Kick(now)
+		}
+	}
 }
 
 // offer passes nodes of the other family on, which may have nobody to begin from.

@@ -47,8 +47,10 @@ type Config struct {
 	// in later polls. It must not block. Calls do not overlap.
 	Found func(netip.AddrPort)
 	// Seen is called with each node that answered and the address at which it sees
-	// this host; nil if nobody wants to know. It must not block.
-	Seen func(by, addr netip.AddrPort)
+	// this host, and Located with one that several agree on; moved says that it was
+	// another before. Nil if nobody wants to know. They must not block.
+	Seen    func(by, addr netip.AddrPort)
+	Located func(addr netip.AddrPort, moved bool)
 	// LookupIP resolves a host; nil means net.DefaultResolver.
 	LookupIP func(ctx context.Context, host string) ([]netip.Addr, error)
 	Log      *slog.Logger // nil means slog.Default()
@@ -116,6 +118,12 @@ func (s *Source) Run(ctx context.Context) error {
 func (s *Source) seen(by, addr netip.AddrPort) {
 	if s.config.Seen != nil && addr.IsValid() && addr.Port() != 0 {
 		s.config.Seen(by, addr)
+	}
+}
+
+func (s *Source) located(addr netip.AddrPort, moved bool) {
+	if s.config.Located != nil {
+		s.config.Located(addr, moved)
 	}
 }
 
