@@ -42,8 +42,9 @@ test-busy:
 	@$(MAKE) --no-print-directory test-kernel
 
 .PHONY: test-unit
-test-unit: ## every package, with the race detector
+test-unit: ## every package, with the race detector, and what it cannot run without it
 	go test -race -skip '/kernel$$' $$(go list ./... | grep -v /integration/scenario)
+	go test ./discovery/mainline
 
 .PHONY: test-integration
 test-integration: build ## the built binary in an internet of network namespaces (as root)
