@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	settledEvery = 30 * time.Second // one of the closest nodes is asked: two a minute
+	settledEvery = 40 * time.Second // one of the closest nodes is asked; all hold the same
 	hashesEvery  = 30 * time.Second // how often the day is looked at
 	maxHashes    = 4
 	maxFound     = 1024 // addresses counted as found

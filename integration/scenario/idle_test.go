@@ -1,9 +1,11 @@
 package scenario
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -47,6 +49,9 @@ func TestIdleBudget(t *testing.T) {
 	busy = cpuTime(t, a) - busy
 	packets := capture.Stop()
 
+	// What foreign DHT nodes ask of a node that answers none is theirs: how much depends on how few they are.
+	unasked := slices.DeleteFunc(slices.Clone(packets), func(p lab.Packet) bool { return !isQuery(p) })
+	packets = slices.DeleteFunc(packets, isQuery)
 	perMinute := float64(len(packets)) / watched.Minutes()
 	share := busy.Seconds() / watched.Seconds()
 	resident := residentKB(t, a)
@@ -54,19 +59,29 @@ func TestIdleBudget(t *testing.T) {
 	for _, p := range packets {
 		kinds[demux.Classify(p.Payload)]++
 	}
-	t.Logf("%.1f packets a minute (%v), %.3f %% of a core, %d kB resident", perMinute, kinds, 100*share, resident)
+	t.Logf("%.1f packets a minute (%v) and %.1f queries of others, %.3f %% of a core, %d kB resident",
+		perMinute, kinds, float64(len(unasked))/watched.Minutes(), 100*share, resident)
 	if perMinute > 20 {
 		t.Errorf("%.1f packets a minute:", perMinute)
 		for _, p := range packets {
 			t.Log(p)
 		}
 	}
-	if share > 0.001 {
+	limit := 0.001
+	if os.Getenv("CREDANT_TEST_BUSY") != "" {
+		limit *= 2 // other tests run beside this one: its caches are theirs
+	}
+	if share > limit {
 		t.Errorf("%.3f %% of a core", 100*share)
 	}
 	if resident > 40<<10 {
 		t.Errorf("%d kB resident", resident)
 	}
+}
+
+// isQuery tells a query that came in on the DHT (BEP 5: "y" is "q", and the last key).
+func isQuery(p lab.Packet) bool {
+	return !p.Outgoing && demux.Classify(p.Payload) == demux.DHT && bytes.HasSuffix(p.Payload, []byte("1:y1:qe"))
 }
 
 // cpuTime is what the threads of the member's daemon have used so far, to the nanosecond (clock ticks are as long as
