@@ -1,6 +1,7 @@
 package sideport
 
 import (
+	"math"
 	"net"
 	"net/netip"
 	"testing"
@@ -87,12 +88,17 @@ func TestReadsWithoutGarbage(t *testing.T) {
 	nstest.Must(t, side.SetReadDeadline(time.Now().Add(10*time.Second)))
 	for _, addr := range families {
 		to := netip.AddrPortFrom(netip.MustParseAddr(addr.host), testPort)
-		allocs := testing.AllocsPerRun(100, func() {
-			_, err := other.WriteToUDPAddrPort(probe, to)
-			nstest.Must(t, err)
-			_, _, err = side.ReadFromUDPAddrPort(b)
-			nstest.Must(t, err)
-		})
+		// The whole process is counted: what its other goroutines allocate only
+		// adds, so the least of some runs is this one's.
+		allocs := math.Inf(1)
+		for range 5 {
+			allocs = min(allocs, testing.AllocsPerRun(100, func() {
+				_, err := other.WriteToUDPAddrPort(probe, to)
+				nstest.Must(t, err)
+				_, _, err = side.ReadFromUDPAddrPort(b)
+				nstest.Must(t, err)
+			}))
+		}
 		if allocs != 0 {
 			t.Errorf("%s: %v allocations a datagram", to, allocs)
 		}
