@@ -81,11 +81,14 @@ func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord
 	}
 	p := m.peers[r.Node]
 	if p == nil {
-		p = &peer{node: r.Node}
-		m.peers[r.Node] = p
+		p = &peer{node: r.Node} // in the table once nothing is wrong with it
 	}
 	if p.record.Seq == r.Seq && p.record.Probe == r.Probe {
 		return p
+	}
+	if p.record.WireGuard != r.WireGuard && m.usesWireGuard(r.WireGuard) {
+		m.drops.count("wireguard-key") // a device has one peer a key
+		return nil
 	}
 	if p.record.Probe != r.Probe {
 		pair, err := keys.NewPair(m.network, m.self.probe, r.Probe)
@@ -101,6 +104,7 @@ func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord
 		p.pair = pair
 		m.byTag[pair.RecvTag] = p
 	}
+	m.peers[r.Node] = p
 	if p.installed && p.record.WireGuard != r.WireGuard {
 		p.installed, p.session = false, nil // the device's peer is another one now
 		p.state, p.alive, p.handshake = wgsetup.PeerState{}, false, time.Time{}
@@ -110,6 +114,21 @@ func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord
 	m.out.apply = m.out.apply || p.installed
 	m.subnetChanged(now)
 	return p
+}
+
+// usesWireGuard tells whether this node or a peer has the WireGuard key. A
+// member that shows it as its own too cannot use it, and must not spoil the
+// device for the others.
+func (m *mesh) usesWireGuard(key wgtypes.Key) bool {
+	if key == m.self.wireGuard {
+		return true
+	}
+	for _, p := range m.peers {
+		if p.record.WireGuard == key {
+			return true
+		}
+	}
+	return false
 }
 
 // forget takes the peer out of everything.

@@ -170,8 +170,8 @@ func (m *mesh) reached(addr netip.AddrPort) bool {
 // advance does what is due and returns everything that is to be done.
 // wall is the wall clock, used for nothing but what people and the DHT read.
 func (m *mesh) advance(now, wall time.Time) effects {
-	// What one machine reports feeds the next; two rounds carry a hello's
-	// answer through to the device, more are never needed in one step.
+	// What one machine reports feeds the next. Two rounds carry a hello's answer
+	// through to the device; what is left after four waits for the next call.
 	for range 4 {
 		if !m.step(now, wall) {
 			break

@@ -8,6 +8,7 @@ import (
 
 	"github.com/credant/credant/discovery"
 	"github.com/credant/credant/discovery/wire"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
 // poll hints each host at the others' public addresses once a second, as the
@@ -358,5 +359,28 @@ func TestForwardsAreBounded(t *testing.T) {
 	}
 	if got := b.mesh.drops.snapshot()["version"]; got != forwardBurst {
 		t.Errorf("%d came through, want %d, all refused for what they are: %v", got, forwardBurst, b.mesh.drops.snapshot())
+	}
+}
+
+// A member that shows another node's WireGuard key, or this node's, as its own
+// is refused, and leaves nothing behind.
+func TestBorrowedWireGuardKey(t *testing.T) {
+	w := newWorld(t, 13)
+	a := w.host("a", "5.1.1.1:20001", nil)
+	b := w.host("b", "5.2.2.2:20002", nil)
+	b.hint(a.inner)
+	if _, ok := w.run(5*time.Second, func() bool { return connected(a, b) }); !ok {
+		t.Fatal("never connected")
+	}
+	for i, key := range []wgtypes.Key{a.mesh.self.wireGuard, b.mesh.self.wireGuard} {
+		thief := w.host("thief", fmt.Sprintf("5.3.3.%d:20003", i+1), nil, func(c *meshConfig, _ *simHost) { c.self.wireGuard = key })
+		thief.hint(a.inner)
+		w.run(10*time.Second, nil)
+	}
+	if len(a.mesh.peers) != 1 || len(a.mesh.byTag) != 1 || len(a.mesh.desired().Peers) != 1 {
+		t.Errorf("%d peers, %d of them in the device", len(a.mesh.peers), len(a.mesh.desired().Peers))
+	}
+	if a.mesh.drops.snapshot()["wireguard-key"] == 0 || !connected(a, b) {
+		t.Errorf("drops %v, connected %v", a.mesh.drops.snapshot(), connected(a, b))
 	}
 }
