@@ -31,6 +31,13 @@ const (
 	useAddress4 = "address4"
 )
 
+// Where relays announce themselves on the mainline DHT. What is hashed is no
+// secret.
+const (
+	useRelayInfoHash       = "relay-info-hash"
+	usePublicRelayInfoHash = "public-relay-info-hash"
+)
+
 // label is "credant/GENERATION/USE". No use is a prefix of another, and what
 // follows a label has a fixed length, so that no two inputs can be confused.
 func label(use string) string {

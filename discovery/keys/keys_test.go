@@ -133,6 +133,21 @@ func TestNetworkIDVerify(t *testing.T) {
 	}
 }
 
+// Relays of different networks, and those of everyone, are looked for in
+// different places, none of which is where a network's nodes meet.
+func TestRelayInfoHashesDiffer(t *testing.T) {
+	seen := map[[20]byte]bool{PublicRelayInfoHash(): true}
+	for i := range 3 {
+		k := testNetwork(t, byte(i+1))
+		for _, h := range [][20]byte{k.ID().RelayInfoHash(), k.InfoHash(0), k.InfoHash(20000)} {
+			if seen[h] {
+				t.Errorf("%x twice", h)
+			}
+			seen[h] = true
+		}
+	}
+}
+
 func TestDays(t *testing.T) {
 	const day = 20000
 	midnight := time.Unix(day*86400, 0)

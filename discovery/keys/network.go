@@ -137,6 +137,20 @@ func (id NetworkID) Verify(msg []byte, sig [ed25519.SignatureSize]byte) bool {
 	return ed25519.Verify(id[:], msg, sig[:])
 }
 
+// RelayInfoHash is where the relays that serve the network announce themselves
+// on the mainline DHT. Unlike the network's own info hashes it stays the same every
+// day, and whoever knows the id can compute it: a relay does.
+func (id NetworkID) RelayInfoHash() [20]byte {
+	sum := hash(useRelayInfoHash, id[:])
+	return [20]byte(sum[:])
+}
+
+// PublicRelayInfoHash is where relays that serve every network announce themselves.
+func PublicRelayInfoHash() [20]byte {
+	sum := hash(usePublicRelayInfoHash, nil)
+	return [20]byte(sum[:])
+}
+
 // order returns the lower of two keys first.
 func order[K ~[32]byte](a, b K) (low, high K) {
 	if bytes.Compare(a[:], b[:]) > 0 {

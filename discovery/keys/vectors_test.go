@@ -38,6 +38,7 @@ type vectors struct {
 	Networks    []networkVector    `json:"networks"`
 	Nodes       []nodeVector       `json:"nodes"`
 	Pairs       []pairVector       `json:"pairs"`
+	PublicRelay hexBytes           `json:"public_relay_info_hash"`
 }
 
 type passphraseVector struct {
@@ -57,6 +58,7 @@ type networkVector struct {
 	Prefix6       netip.Prefix        `json:"prefix6"`
 	Prefix4       netip.Prefix        `json:"prefix4"`
 	InfoHashes    map[string]hexBytes `json:"info_hashes_by_day"`
+	RelayInfoHash hexBytes            `json:"relay_info_hash"`
 	WireGuardA    hexBytes            `json:"wireguard_key_a"`
 	WireGuardB    hexBytes            `json:"wireguard_key_b"`
 	PresharedKey  hexBytes            `json:"preshared_key"`
@@ -151,6 +153,8 @@ func makeVectors(t *testing.T) vectors {
 		}
 		v.Refused = append(v.Refused, hexBytes(raw))
 	}
+	public := PublicRelayInfoHash()
+	v.PublicRelay = public[:]
 	for i := range 3 {
 		k := testNetwork(t, byte(i+1))
 		v.Networks = append(v.Networks, makeNetworkVector(k, byte(i)))
@@ -175,6 +179,8 @@ func makeNetworkVector(k NetworkKey, i byte) networkVector {
 		h := k.InfoHash(day)
 		v.InfoHashes[fmt.Sprint(day)] = h[:]
 	}
+	relays := k.ID().RelayInfoHash()
+	v.RelayInfoHash = relays[:]
 	return v
 }
 
