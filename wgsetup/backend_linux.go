@@ -2,13 +2,14 @@ package wgsetup
 
 import (
 	"context"
+	"net/netip"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
 // backend is a WireGuard and its half of the side port. Links, addresses and
 // routes are the host's. Methods are called under the Device's mutex, save for
-// run and drops.
+// run, drops and those of redirects.
 type backend interface {
 	kind() Backend
 	// create makes the link; it does not exist.
@@ -27,6 +28,11 @@ type backend interface {
 	hostChanged()
 	// run does what has to be done all the time until ctx ends.
 	run(ctx context.Context) error
+	canRedirect(from, to netip.AddrPort) bool
+	// setRedirects makes these, normalized, all there are. It is called
+	// without the Device's mutex, for it may take tens of milliseconds, and
+	// after close too.
+	setRedirects([]Redirect) error
 	drops() map[string]uint64
 	icmpErrors() <-chan ICMPError
 	// close gives back all but the link. An embedded link goes, too.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"os"
 	"sync"
 
@@ -133,3 +134,7 @@ func (e *embeddedBackend) close() error {
 	}
 	return err
 }
+
+func (e *embeddedBackend) canRedirect(from, to netip.AddrPort) bool { return true }
+
+func (e *embeddedBackend) setRedirects(all []Redirect) error { return nil }
