@@ -1,0 +1,343 @@
+package wire
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/credant/credant/discovery/keys"
+)
+
+const (
+	clientTagSize    = 8
+	responseHeadSize = headerSize + clientTagSize
+	minResponse      = responseHeadSize + nonceSize + tagSize + ladder
+
+	// MaxAddrs is how many addresses a relay names of itself.
+	MaxAddrs = 8
+	// MaxText is the longest text of an error.
+	MaxText = 100
+	// MaxShortText is the longest text with which an error is still shorter
+	// than the shortest request, as it must be before the request is proven.
+	MaxShortText = 16
+)
+
+// Code is why a relay refuses. The zero Code is none; a code of a later
+// version is an unknown one, and the request is refused all the same.
+type Code uint8
+
+// The codes of errors.
+const (
+	CodeCookie      Code = iota + 1 // the cookie is too old, or not for this address: ask again
+	CodeQuota                       // too much at once: not before RetryAfter
+	CodeFull                        // no port is free for this pair
+	CodeForbidden                   // the relay does not serve this network
+	CodeUnknown                     // no such registration or allocation: register or allocate
+	CodeUnsupported                 // no such operation
+	CodeLeaving                     // the relay is about to stop
+)
+
+var codeNames = [...]string{
+	CodeCookie: "cookie", CodeQuota: "quota", CodeFull: "full", CodeForbidden: "forbidden",
+	CodeUnknown: "unknown", CodeUnsupported: "unsupported", CodeLeaving: "leaving",
+}
+
+// String returns the code's name.
+func (c Code) String() string {
+	if c == 0 || int(c) >= len(codeNames) {
+		return fmt.Sprintf("code %d", uint8(c))
+	}
+	return codeNames[c]
+}
+
+// Response is what a relay answers: exactly one of the results.
+type Response struct {
+	Number uint32 // of the request
+	Cookie Cookie // a fresh one for where the request came from; may be zero
+
+	Registered *Registered
+	Allocated  []Allocated // in the order of the request
+	Bound      *Bound
+	Refreshed  *Refreshed
+	Done       bool // Release, Leave
+	Error      *Error
+}
+
+// Registered answers Register.
+type Registered struct {
+	Lifetime time.Duration // whole seconds; 1 s or more
+	Addrs    []netip.AddrPort
+	// First and Last are the range of ports from which the relay allocates.
+	First, Last uint16
+	Others      int // how many other nodes of the network are registered
+}
+
+// Allocated answers for one peer of Allocate: Port, or why there is none.
+type Allocated struct {
+	Peer keys.NodePublic
+	Port uint16
+	Code Code
+}
+
+// Bound answers Bind.
+type Bound struct {
+	Peer      keys.NodePublic
+	PeerBound bool // the other half is bound too: what is sent arrives
+}
+
+// Refreshed answers Refresh.
+type Refreshed struct{ Others int }
+
+// Error answers any request.
+type Error struct {
+	Code       Code
+	Text       string // printable ASCII, for people
+	RetryAfter time.Duration
+}
+
+// Error makes an Error an error.
+func (e *Error) Error() string {
+	if e.Text == "" {
+		return "relay refuses: " + e.Code.String()
+	}
+	return "relay refuses: " + e.Code.String() + ": " + e.Text
+}
+
+type responseCBOR struct {
+	Number     uint32          `cbor:"1,keyasint,omitempty"`
+	Cookie     bytes24         `cbor:"2,keyasint,omitzero"`
+	Registered *registeredCBOR `cbor:"3,keyasint,omitempty"`
+	Allocated  []allocatedCBOR `cbor:"4,keyasint,omitempty"`
+	Bound      *boundCBOR      `cbor:"5,keyasint,omitempty"`
+	Refreshed  *refreshedCBOR  `cbor:"6,keyasint,omitempty"`
+	Done       bool            `cbor:"7,keyasint,omitempty"`
+	Error      *errorCBOR      `cbor:"8,keyasint,omitempty"`
+}
+
+type registeredCBOR struct {
+	Lifetime seconds    `cbor:"1,keyasint,omitempty"`
+	Addrs    []addrPort `cbor:"2,keyasint,omitempty"`
+	First    uint16     `cbor:"3,keyasint,omitempty"`
+	Last     uint16     `cbor:"4,keyasint,omitempty"`
+	Others   uint16     `cbor:"5,keyasint,omitempty"`
+}
+
+type allocatedCBOR struct {
+	Peer bytes32 `cbor:"1,keyasint,omitzero"`
+	Port uint16  `cbor:"2,keyasint,omitempty"`
+	Code uint8   `cbor:"3,keyasint,omitempty"`
+}
+
+type boundCBOR struct {
+	Peer      bytes32 `cbor:"1,keyasint,omitzero"`
+	PeerBound bool    `cbor:"2,keyasint,omitempty"`
+}
+
+type refreshedCBOR struct {
+	Others uint16 `cbor:"1,keyasint,omitempty"`
+}
+
+type errorCBOR struct {
+	Code       uint8   `cbor:"1,keyasint,omitempty"`
+	Text       string  `cbor:"2,keyasint,omitempty"`
+	RetryAfter seconds `cbor:"3,keyasint,omitempty"`
+}
+
+// ClientTag returns the tag in the clear of a response or push: the first bytes
+// of the client's exchange key.
+func ClientTag(b []byte) (tag [clientTagSize]byte, ok bool) {
+	kind, ok := ParseHeader(b)
+	if !ok || kind != KindResponse && kind != KindPush || len(b) < minResponse {
+		return tag, false
+	}
+	return [clientTagSize]byte(b[headerSize:]), true
+}
+
+// SealResponse seals a response for the session's client.
+func (s *Session) SealResponse(r Response) ([]byte, error) {
+	return s.sealResponse(newNonce(), r)
+}
+
+func (s *Session) sealResponse(nonce [nonceSize]byte, r Response) ([]byte, error) {
+	if err := r.check(); err != nil {
+		return nil, fmt.Errorf("seal response: %w", err)
+	}
+	b, err := seal(s.responseHead(KindResponse), &s.response, nonce, encode(r.encode()))
+	if err != nil {
+		return nil, fmt.Errorf("seal response: %w", err)
+	}
+	return b, nil
+}
+
+func (s *Session) responseHead(kind Kind) []byte {
+	b := appendHeader(make([]byte, 0, MaxFrame), kind)
+	return append(b, s.client[:clientTagSize]...)
+}
+
+// OpenResponse opens a response of the session's relay. Whether it answers
+// anything is told by its number.
+func (s *Session) OpenResponse(b []byte) (Response, error) {
+	body, err := s.openTagged(b, KindResponse, &s.response)
+	if err != nil {
+		return Response{}, err
+	}
+	r, err := parseResponse(body)
+	if err != nil {
+		return Response{}, fmt.Errorf("open response: %w", err)
+	}
+	return r, nil
+}
+
+func (s *Session) openTagged(b []byte, kind Kind, key *[keySize]byte) ([]byte, error) {
+	if err := checkHeader(b, kind, minResponse, MaxFrame); err != nil {
+		return nil, fmt.Errorf("open %w", err)
+	}
+	if [clientTagSize]byte(b[headerSize:]) != [clientTagSize]byte(s.client[:]) {
+		return nil, fmt.Errorf("open %v: tag of another client: %w", kind, ErrSeal)
+	}
+	body, err := open(b, responseHeadSize, key)
+	if err != nil {
+		return nil, fmt.Errorf("open %v: %w", kind, err)
+	}
+	return body, nil
+}
+
+func parseResponse(body []byte) (Response, error) {
+	var c responseCBOR
+	if err := decode(body, &c); err != nil {
+		return Response{}, err
+	}
+	r := c.decode()
+	if err := r.check(); err != nil {
+		return Response{}, err
+	}
+	return r, nil
+}
+
+func (r Response) check() error {
+	n := 0
+	for _, has := range []bool{r.Registered != nil, len(r.Allocated) > 0, r.Bound != nil, r.Refreshed != nil, r.Done, r.Error != nil} {
+		if has {
+			n++
+		}
+	}
+	switch {
+	case r.Number == 0:
+		return fmt.Errorf("number: %w", ErrMissing)
+	case n == 0:
+		return fmt.Errorf("no known result: %w", ErrKind)
+	case n > 1:
+		return fmt.Errorf("%d results: %w", n, ErrBound)
+	case r.Registered != nil:
+		return r.Registered.check()
+	case r.Allocated != nil:
+		return checkAllocated(r.Allocated)
+	case r.Bound != nil && r.Bound.Peer.IsZero():
+		return fmt.Errorf("bound peer: %w", ErrMissing)
+	case r.Refreshed != nil && (r.Refreshed.Others < 0 || r.Refreshed.Others > maxOthers):
+		return fmt.Errorf("%d others: %w", r.Refreshed.Others, ErrBound)
+	case r.Error != nil:
+		return r.Error.check()
+	}
+	return nil
+}
+
+const maxOthers = 1<<16 - 1
+
+func (r *Registered) check() error {
+	switch {
+	case r.Lifetime < time.Second || r.Lifetime > longest:
+		return fmt.Errorf("lifetime %v: %w", r.Lifetime, ErrBound)
+	case len(r.Addrs) > MaxAddrs:
+		return fmt.Errorf("%d addresses: %w", len(r.Addrs), ErrBound)
+	case r.First == 0 || r.First > r.Last:
+		return fmt.Errorf("ports %d to %d: %w", r.First, r.Last, ErrBound)
+	case r.Others < 0 || r.Others > maxOthers:
+		return fmt.Errorf("%d others: %w", r.Others, ErrBound)
+	}
+	for _, a := range r.Addrs {
+		if !validEndpoint(a) {
+			return fmt.Errorf("relay address %v: %w", a, ErrBound)
+		}
+	}
+	return nil
+}
+
+func checkAllocated(list []Allocated) error {
+	if len(list) > MaxPeers {
+		return fmt.Errorf("%d allocations: %w", len(list), ErrBound)
+	}
+	for _, a := range list {
+		switch {
+		case a.Peer.IsZero():
+			return fmt.Errorf("allocation's peer: %w", ErrMissing)
+		case (a.Port == 0) == (a.Code == 0):
+			return fmt.Errorf("allocation of port %d, code %d: %w", a.Port, a.Code, ErrBound)
+		}
+	}
+	return nil
+}
+
+func (e *Error) check() error {
+	switch {
+	case e.Code == 0:
+		return fmt.Errorf("code: %w", ErrMissing)
+	case len(e.Text) > MaxText:
+		return fmt.Errorf("text of %d bytes: %w", len(e.Text), ErrBound)
+	case e.RetryAfter < 0 || e.RetryAfter > longest:
+		return fmt.Errorf("retry after %v: %w", e.RetryAfter, ErrBound)
+	}
+	for i := range len(e.Text) {
+		// It ends on a terminal.
+		if c := e.Text[i]; c < ' ' || c > '~' {
+			return fmt.Errorf("text %q: %w", e.Text, ErrBound)
+		}
+	}
+	return nil
+}
+
+func (r Response) encode() responseCBOR {
+	c := responseCBOR{Number: r.Number, Cookie: bytes24(r.Cookie), Done: r.Done}
+	switch {
+	case r.Registered != nil:
+		g := r.Registered
+		c.Registered = &registeredCBOR{newSeconds(g.Lifetime), nil, g.First, g.Last, uint16(g.Others)}
+		for _, a := range g.Addrs {
+			c.Registered.Addrs = append(c.Registered.Addrs, newAddrPort(a))
+		}
+	case r.Allocated != nil:
+		for _, a := range r.Allocated {
+			c.Allocated = append(c.Allocated, allocatedCBOR{bytes32(a.Peer), a.Port, uint8(a.Code)})
+		}
+	case r.Bound != nil:
+		c.Bound = &boundCBOR{bytes32(r.Bound.Peer), r.Bound.PeerBound}
+	case r.Refreshed != nil:
+		c.Refreshed = &refreshedCBOR{uint16(r.Refreshed.Others)}
+	case r.Error != nil:
+		c.Error = &errorCBOR{uint8(r.Error.Code), r.Error.Text, newSeconds(r.Error.RetryAfter)}
+	}
+	return c
+}
+
+func (c responseCBOR) decode() Response {
+	r := Response{Number: c.Number, Cookie: Cookie(c.Cookie), Done: c.Done}
+	if g := c.Registered; g != nil {
+		r.Registered = &Registered{Lifetime: g.Lifetime.duration(), First: g.First, Last: g.Last, Others: int(g.Others)}
+		for _, a := range g.Addrs {
+			r.Registered.Addrs = append(r.Registered.Addrs, a.AddrPort)
+		}
+	}
+	for _, a := range c.Allocated {
+		r.Allocated = append(r.Allocated, Allocated{keys.NodePublic(a.Peer), a.Port, Code(a.Code)})
+	}
+	if c.Bound != nil {
+		r.Bound = &Bound{keys.NodePublic(c.Bound.Peer), c.Bound.PeerBound}
+	}
+	if c.Refreshed != nil {
+		r.Refreshed = &Refreshed{int(c.Refreshed.Others)}
+	}
+	if e := c.Error; e != nil {
+		r.Error = &Error{Code(e.Code), e.Text, e.RetryAfter.duration()}
+	}
+	return r
+}
