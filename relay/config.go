@@ -1,23 +1,28 @@
 package relay
 
 import (
+	"crypto/rand"
 	"io"
 	"net/netip"
+	"slices"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/relay/wire"
 )
 
 // Config is what a Server is and whom it serves.
 type Config struct {
+	// Identity is the relay's key. It must not be zero.
+	Identity wire.ServerPrivate
 	// Ports are the relay ports, none of which is a front port. The zero value
 	// is DefaultPorts.
 	Ports PortRange
-	// Fronts are the ports at which the relay listens besides Ports: nothing that
-	// claims to come from one of them at an own address is answered. The zero
-	// value is 3478 and 3479.
+	// Fronts are the ports at which the relay listens besides Ports; the first is
+	// the one that nodes are told of. Nothing that claims to come from one of them
+	// at an own address is answered. The zero value is 3478 and 3479.
 	Fronts []uint16
-	// Locals are the addresses of the relay, by which clients reach it: one or two
-	// a family. They are told to those who register.
+	// Locals are the addresses by which clients reach the relay: one or two a
+	// family, wire.MaxAddrs at most. Behind a NAT they are the outer ones.
 	Locals []netip.Addr
 	// Allow names the networks that are served, within Member. Where it is empty
 	// everybody is, within Stranger.
@@ -27,4 +32,44 @@ type Config struct {
 	Stranger, Member Quota
 	// Rand is where secrets come from; nil is crypto/rand.
 	Rand io.Reader
+}
+
+// fill replaces what is zero by its default.
+func (c Config) fill() Config {
+	if c.Ports.Len() == 0 {
+		c.Ports = DefaultPorts
+	}
+	if len(c.Fronts) == 0 {
+		c.Fronts = []uint16{wire.DefaultPort, wire.DefaultPort + 1}
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	locals := make([]netip.Addr, 0, len(c.Locals))
+	for _, a := range c.Locals[:min(len(c.Locals), wire.MaxAddrs)] {
+		locals = append(locals, a.Unmap().WithZone(""))
+	}
+	c.Fronts, c.Locals = slices.Clone(c.Fronts), locals
+	return c.fillQuotas()
+}
+
+func (c Config) fillQuotas() Config {
+	c.Stranger, c.Member = c.Stranger.or(DefaultStranger), c.Member.or(DefaultMember)
+	c.Allow = slices.Clone(c.Allow)
+	return c
+}
+
+// classify says whose quota a network has, and whether it is served at all.
+func (c *Config) classify(id keys.NetworkID) (class, bool) {
+	if len(c.Allow) == 0 {
+		return stranger, true
+	}
+	return member, slices.Contains(c.Allow, id)
+}
+
+func (c *Config) quota(of class) *Quota {
+	if of == member {
+		return &c.Member
+	}
+	return &c.Stranger
 }
