@@ -30,7 +30,28 @@ func (l *lookup) Advance(now time.Time) []query {
 	if !now.Before(l.pollAt) {
 		qs = l.poll(now, qs)
 	}
+	if !l.purpose.announces() {
+		return qs
+	}
 	return l.announce(now, qs)
+}
+
+// Searching reports whether the search may still turn somebody up.
+func (l *lookup) Searching(now time.Time) bool {
+	if l.Silent() {
+		return true
+	}
+	for _, c := range l.contacts {
+		if !c.sent.IsZero() && !c.late(now) {
+			return true
+		}
+	}
+	for _, c := range l.closest(now) {
+		if !c.asked && l.budget > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *lookup) ask(now time.Time, c *contact, qs []query) []query {
@@ -75,6 +96,10 @@ func (l *lookup) search(now time.Time, qs []query) []query {
 func (l *lookup) poll(now time.Time, qs []query) []query {
 	clear(l.seen)
 	l.polled = now
+	if l.purpose == toGet {
+		l.pollAt = now.Add(searchEvery)
+		return qs
+	}
 	var near contacts
 	for _, c := range l.contacts {
 		if !c.answered.IsZero() && c.usable(now) && len(near) < closestK {
@@ -129,7 +154,7 @@ func (l *lookup) announce(now time.Time, qs []query) []query {
 // announceDue reports whether c may be announced to once retryAfter has passed.
 func (l *lookup) announceDue(now time.Time, c *contact) bool {
 	return !c.announcing && c.token != "" && c.live() && now.Sub(c.tokenAt) < l.tokenFresh(now) &&
-		(c.announced.IsZero() || now.Sub(c.announced) >= announceEvery)
+		(c.announced.IsZero() || now.Sub(c.announced) >= l.purpose.announceEvery())
 }
 
 // tokenFresh is shorter once settled, so that a node is announced to right after its
@@ -155,6 +180,9 @@ func (l *lookup) Next(now time.Time) time.Time {
 		if !c.sent.IsZero() && !c.late(now) {
 			earlier(c.sent.Add(lateAfter))
 		}
+	}
+	if !l.purpose.announces() {
+		return next
 	}
 	for _, c := range l.closest(now) {
 		if l.announceDue(now, c) {

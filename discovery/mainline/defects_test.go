@@ -60,10 +60,10 @@ var lethalDatagrams = []struct {
 func TestGuardDropsLethalDatagrams(t *testing.T) {
 	for _, d := range lethalDatagrams {
 		t.Run(d.name, func(t *testing.T) {
-			if got := examine([]byte(d.bytes), false); got != d.reason {
+			if got := refused([]byte(d.bytes), false); got != d.reason {
 				t.Errorf("examine(%q) = %q, want %q", d.bytes, got, d.reason)
 			}
-			if examine([]byte(d.bytes), true) == "" {
+			if refused([]byte(d.bytes), true) == "" {
 				t.Errorf("a read-only node lets %q through", d.bytes)
 			}
 			expectDefect(t, d.name, d.symptom)
@@ -75,7 +75,7 @@ func TestGuardDropsLethalDatagrams(t *testing.T) {
 // sequence number.
 func TestGuardDropsGetReplyWithoutSequenceNumber(t *testing.T) {
 	b := getReplyWithoutSeq("a")
-	if got := examine(b, true); got != dropReply {
+	if got := refused(b, true); got != dropReply {
 		t.Errorf("examine(%q) = %q, want %q", b, got, dropReply)
 	}
 	expectDefect(t, "GetReplyWithoutSequenceNumber", "nil pointer dereference")
@@ -97,7 +97,7 @@ func TestGuardNeverFailsARead(t *testing.T) {
 func TestGuardKeepsUnknownQueryNamesOut(t *testing.T) {
 	b := queryNamed("x1")
 	for _, readOnly := range []bool{true, false} {
-		if examine(b, readOnly) == "" {
+		if refused(b, readOnly) == "" {
 			t.Errorf("examine(%q, %t) lets it through", b, readOnly)
 		}
 	}
@@ -109,7 +109,7 @@ func queryNamed(q string) []byte {
 }
 
 func TestGuardKeepsMalformedDatagramsOutOfTheLog(t *testing.T) {
-	if got := examine([]byte(malformed), true); got != dropMalformed {
+	if got := refused([]byte(malformed), true); got != dropMalformed {
 		t.Errorf("examine(%q) = %q, want %q", malformed, got, dropMalformed)
 	}
 	expectDefect(t, "MalformedIsLogged", "received bad krpc message")
@@ -119,7 +119,7 @@ const malformed = "d1:t1:a1:yi1e1:z1:ze"
 
 // 20 bytes that make the library allocate 128 MB.
 func TestGuardDropsStringsLongerThanTheDatagram(t *testing.T) {
-	if got := examine([]byte(allocationBomb), true); got != dropMalformed {
+	if got := refused([]byte(allocationBomb), true); got != dropMalformed {
 		t.Errorf("examine(%q) = %q, want %q", allocationBomb, got, dropMalformed)
 	}
 	expectDefect(t, "LongStringIsAllocated", "bytes allocated")
@@ -129,7 +129,7 @@ const allocationBomb = "d1:t134217727:"
 
 // The library's peer store loses members behind one address, so there is none.
 func TestNoPeerStoreOfTheLibrary(t *testing.T) {
-	c := serverConfig(newGuard(newMemConn(ownAddr), true), slog.New(slog.DiscardHandler))
+	c := serverConfig(newGuard(newMemConn(ownAddr), nil), nodeID{1}, slog.New(slog.DiscardHandler))
 	if c.PeerStore != nil || !c.Passive {
 		t.Errorf("PeerStore %v, Passive %t: want none and true", c.PeerStore, c.Passive)
 	}
@@ -145,8 +145,8 @@ func TestNoPeerStoreOfTheLibrary(t *testing.T) {
 // The library's limit is shared by the whole process, and a search takes seconds
 // under it.
 func TestEachServerHasItsOwnSendLimit(t *testing.T) {
-	a, b := newGuard(newMemConn(ownAddr), true), newGuard(newMemConn(ownAddr), true)
-	one, two := serverConfig(a, slog.Default()).SendLimiter, serverConfig(b, slog.Default()).SendLimiter
+	a, b := newGuard(newMemConn(ownAddr), nil), newGuard(newMemConn(ownAddr), nil)
+	one, two := serverConfig(a, nodeID{1}, slog.Default()).SendLimiter, serverConfig(b, nodeID{2}, slog.Default()).SendLimiter
 	if one == two || one == dht.DefaultSendLimiter || one.Limit() != sendsPerSecond {
 		t.Errorf("limits %v and %v, want %d/s for each", one.Limit(), two.Limit(), sendsPerSecond)
 	}
@@ -261,7 +261,11 @@ func defectServer(guarded, passive bool, answer func(krpc.Msg) []byte) (*dht.Ser
 		StartingNodes: func() ([]dht.Addr, error) { return []dht.Addr{dht.NewAddr(net.UDPAddrFromAddrPort(nodeAddr))}, nil },
 	}
 	if guarded {
-		c.Conn = newGuard(conn, passive)
+		var serving *responder
+		if !passive {
+			serving = newResponder(nodeID{1})
+		}
+		c.Conn = newGuard(conn, serving)
 	}
 	s, err := dht.NewServer(c)
 	if err != nil {

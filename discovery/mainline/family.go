@@ -11,11 +11,9 @@ import (
 
 const (
 	settledEvery = 40 * time.Second // one of the closest nodes is asked; all hold the same
-	hashesEvery  = 30 * time.Second // how often the day is looked at
-	maxHashes    = 4
-	maxFound     = 1024 // addresses counted as found
-	tableSeeds   = 16   // remembered nodes that a search begins from
-	retrySeeds   = 16   // nodes of the cache for one of many searches that nobody answers
+	maxFound     = 1024             // addresses counted as found
+	tableSeeds   = 16               // remembered nodes that a search begins from
+	retrySeeds   = 16               // nodes of the cache for one of many searches that nobody answers
 )
 
 // A family announces and asks in one address family. Fields without a remark belong
@@ -25,8 +23,12 @@ type family struct {
 	guard   *guard  // for all
 	sibling *family // the other family, nil without one; its channels and last only
 	is4     bool
+	id      nodeID
+	serving *responder // for all; nil: this node is read-only
 
 	kicked  chan struct{}    // from any goroutine
+	woken   chan struct{}    // from any goroutine
+	fetches chan *fetch      // from any goroutine
 	offered chan []node      // from the sibling: nodes of this family
 	refresh chan struct{}    // from the resolver: addresses came in
 	results chan result      // from the queries
@@ -34,8 +36,8 @@ type family struct {
 	queries sync.WaitGroup
 
 	server   *server
-	lookups  []*lookup
-	hashesAt time.Time
+	groups   []*group // those that the configuration asks for
+	fetching []*group
 	table    table
 	vantage  vantage
 	known    []netip.AddrPort
@@ -47,6 +49,7 @@ type family struct {
 // A result is what came of one query.
 type result struct {
 	query
+	group  *group
 	answer answer
 	other  []node // of the other family
 	err    error
@@ -54,17 +57,38 @@ type result struct {
 
 func newFamily(conn net.PacketConn, is4 bool, s *Source) *family {
 	f := &family{
-		source: s, guard: newGuard(conn, true), is4: is4,
+		source: s, is4: is4,
 		kicked:  make(chan struct{}, 1),
+		woken:   make(chan struct{}, 1),
+		fetches: make(chan *fetch),
 		offered: make(chan []node, 1),
 		refresh: make(chan struct{}, 1),
 		results: make(chan result),
 		found:   make(map[netip.AddrPort]struct{}),
 	}
+	f.id = newNodeID(f.publicAddr(conn))
+	if s.config.Serve {
+		f.serving = newResponder(f.id)
+	}
+	f.guard = newGuard(conn, f.serving)
+	f.groups = newGroups(&s.config, f.id, s.item)
 	f.known = f.ours(s.config.KnownNodes)
 	f.known = f.known[:min(len(f.known), MaxNodes)]
 	f.publish(time.Time{})
 	return f
+}
+
+// publicAddr is where others reach this host, as far as it is known from the start.
+func (f *family) publicAddr(conn net.PacketConn) netip.Addr {
+	for _, a := range f.source.config.Public {
+		if a = a.Unmap(); a.Is4() == f.is4 {
+			return a
+		}
+	}
+	if local, ok := addrPortOf(conn.LocalAddr()); ok && public(local.Addr()) {
+		return local.Addr()
+	}
+	return netip.Addr{}
 }
 
 // ours returns the usable addresses of this family, unmapped.
@@ -87,7 +111,7 @@ func (f *family) name() string {
 }
 
 func (f *family) run(ctx context.Context) error {
-	server, err := newServer(f.guard, f.source.config.Log)
+	server, err := newServer(f.guard, f.id, f.source.config.Log)
 	if err != nil {
 		return err
 	}
@@ -104,16 +128,16 @@ func (f *family) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-f.kicked:
-			f.hashesAt = time.Time{}
-			for _, l := range f.lookups {
-				l.Kick(time.Now())
-			}
+			f.kick(time.Now())
+		case <-f.woken:
 		case <-f.refresh:
 			f.seedSilent(seedsOf(f.ours(f.source.resolver.addrs())))
 		case nodes := <-f.offered:
 			f.seedSilent(nodes)
 		case r := <-f.results:
 			f.take(time.Now(), r)
+		case want := <-f.fetches:
+			f.fetch(time.Now(), want)
 		case <-timer.C:
 		}
 		now := time.Now()
@@ -124,50 +148,63 @@ func (f *family) run(ctx context.Context) error {
 	}
 }
 
+func (f *family) kick(now time.Time) {
+	for _, g := range f.groups {
+		g.hashesAt = time.Time{}
+		if g.on {
+			g.kick(now)
+		}
+	}
+}
+
 // step looks at the day, begins searches and sends what is due.
 func (f *family) step(ctx context.Context, now time.Time) {
-	if !now.Before(f.hashesAt) {
-		f.setHashes(now, f.source.config.InfoHashes(now))
-		f.hashesAt = now.Add(hashesEvery)
+	for _, g := range f.groups {
+		if !g.wake(now) {
+			continue
+		}
+		if g.refresh(now) && g.purpose == toPut {
+			g.changed(now, f.source.item.value())
+		}
+		f.advance(ctx, now, g)
 	}
-	for _, l := range f.lookups {
+	f.endFetches(now)
+	for _, g := range f.fetching {
+		f.advance(ctx, now, g)
+	}
+}
+
+func (f *family) advance(ctx context.Context, now time.Time, g *group) {
+	for _, l := range g.lookups {
 		if l.SearchDue(now) {
 			l.Search(now, f.seeds(l))
 		}
 		for _, q := range l.Advance(now) {
-			f.queries.Go(func() { f.query(ctx, q) })
+			f.queries.Go(func() { f.query(ctx, g, q) })
 		}
 	}
 }
 
-func (f *family) setHashes(now time.Time, hashes [][20]byte) {
-	hashes = hashes[:min(len(hashes), maxHashes)]
-	slot := settledEvery * time.Duration(max(len(hashes), 1))
-	lookups := make([]*lookup, 0, len(hashes))
-	for _, h := range hashes {
-		l := f.lookup(h)
-		if l == nil {
-			l = newLookup(now, h, slot)
-		}
-		l.slot = slot // two hashes share the pace of one
-		lookups = append(lookups, l)
-	}
-	f.lookups = lookups
-}
-
-func (f *family) lookup(h infoHash) *lookup {
-	for _, l := range f.lookups {
-		if l.hash == h {
-			return l
+// lookups yields those that are active.
+func (f *family) lookups(yield func(*lookup) bool) {
+	for _, gs := range [][]*group{f.groups, f.fetching} {
+		for _, g := range gs {
+			for _, l := range g.lookups {
+				if g.on && !yield(l) {
+					return
+				}
+			}
 		}
 	}
-	return nil
 }
 
 // seeds returns what a search begins from: nodes that answered before and, where too
 // few do now, those of the cache and the bootstrap nodes side by side.
 func (f *family) seeds(l *lookup) []node {
 	seeds := f.table.closest(l.hash, tableSeeds)
+	if f.serving != nil {
+		seeds = append(seeds, f.serving.routing.closest(l.hash, closestK)...)
+	}
 	if !l.starving() {
 		return seeds
 	}
@@ -193,7 +230,7 @@ func seedsOf(addrs []netip.AddrPort) []node {
 }
 
 func (f *family) seedSilent(seeds []node) {
-	for _, l := range f.lookups {
+	for l := range f.lookups {
 		if l.Live() == 0 {
 			l.Seed(time.Now(), seeds)
 		}
@@ -201,12 +238,19 @@ func (f *family) seedSilent(seeds []node) {
 }
 
 // query sends one query and hands back what came of it.
-func (f *family) query(ctx context.Context, q query) {
-	r := result{query: q}
-	if q.token != "" {
+func (f *family) query(ctx context.Context, g *group, q query) {
+	r := result{query: q, group: g}
+	both := f.sibling != nil && f.sibling.last.get().live == 0
+	switch {
+	case q.token != "" && g.purpose == toPut:
+		r.err = f.server.put(ctx, q, f.source.item)
+	case q.token != "":
 		r.err = f.server.announcePeer(ctx, q)
-	} else {
-		both := f.sibling != nil && f.sibling.last.get().live == 0
+	case g.purpose == toPut || g.purpose == toGet:
+		r.answer, r.other, r.err = f.server.get(ctx, q, both)
+	case g.purpose == toServe:
+		r.answer, r.other, r.err = f.server.findNode(ctx, q, both)
+	default:
 		r.answer, r.other, r.err = f.server.getPeers(ctx, q, both)
 	}
 	select {
@@ -215,9 +259,12 @@ func (f *family) query(ctx context.Context, q query) {
 	}
 }
 
-// take hands a result to its lookup, and yields the addresses in it.
+// take hands a result to its lookup, and yields what is in it.
 func (f *family) take(now time.Time, r result) {
-	l := f.lookup(r.hash)
+	if f.serving != nil && r.token == "" {
+		f.serving.heard(now, r)
+	}
+	l := r.group.lookup(r.hash)
 	if l == nil {
 		return // yesterday's
 	}
@@ -231,14 +278,31 @@ func (f *family) take(now time.Time, r result) {
 	}
 	f.table.add(now, node{r.answer.id, r.to})
 	f.see(now, r)
-	for _, a := range l.Answer(now, r.query, r.answer) {
-		if len(f.found) < maxFound {
-			f.found[a] = struct{}{}
-		}
-		f.foundAt = now
-		f.source.found(a)
+	found := l.Answer(now, r.query, r.answer)
+	switch r.group.purpose {
+	case toMeet, toLook:
+		f.yield(now, r.group, found)
+	case toPut:
+		f.source.item.stored(r.answer.item)
+	case toGet:
+		r.group.fetch.add(r.answer.item)
 	}
 	f.offer(r)
+}
+
+func (f *family) yield(now time.Time, g *group, found []netip.AddrPort) {
+	if !g.on || g.found == nil {
+		return
+	}
+	for _, a := range found {
+		if g.purpose == toMeet {
+			if len(f.found) < maxFound {
+				f.found[a] = struct{}{}
+			}
+			f.foundAt = now
+		}
+		f.source.found(a, g.found)
+	}
 }
 
 // see takes the answering node's word on where this host is.
@@ -249,8 +313,10 @@ func (f *family) see(now time.Time, r result) {
 		f.source.located(r.answer.seen, moved)
 	}
 	if moved {
-		for _, l := range f.lookups {
-			l.Kick(now)
+		for _, g := range f.groups {
+			if g.on {
+				g.kick(now)
+			}
 		}
 	}
 }
@@ -270,10 +336,12 @@ func (f *family) offer(r result) {
 }
 
 func (f *family) next(now time.Time) time.Time {
-	next := f.hashesAt
-	for _, l := range f.lookups {
-		if t := l.Next(now); t.Before(next) {
-			next = t
+	next := now.Add(time.Hour)
+	for _, gs := range [][]*group{f.groups, f.fetching} {
+		for _, g := range gs {
+			if t := g.next(now); t.Before(next) {
+				next = t
+			}
 		}
 	}
 	return next

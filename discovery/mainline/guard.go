@@ -9,12 +9,13 @@ import (
 )
 
 // A guard is the net.PacketConn that the library reads and writes. It passes on
-// what the library survives (see examine), to a read-only server only from whom it
-// asked. It never fails a read before Close, since any failing read panics there:
-// so the server is to be closed first.
+// answers that the library survives (see examine) from whom it asked. Queries it gives
+// to the responder, if there is one, and never to the library. It never fails a read
+// before Close, since any failing read panics there: so the server is to be closed
+// first.
 type guard struct {
-	conn     net.PacketConn
-	readOnly bool
+	conn    net.PacketConn
+	serving *responder // nil: this node is read-only
 
 	closeOnce sync.Once
 	closed    chan struct{}
@@ -26,8 +27,8 @@ type guard struct {
 }
 
 // newGuard guards conn, which it closes with itself.
-func newGuard(conn net.PacketConn, readOnly bool) *guard {
-	return &guard{conn: conn, readOnly: readOnly, closed: make(chan struct{})}
+func newGuard(conn net.PacketConn, serving *responder) *guard {
+	return &guard{conn: conn, serving: serving, closed: make(chan struct{})}
 }
 
 // The pauses between reads that fail: the first ones are most likely ICMP errors
@@ -70,15 +71,30 @@ func (g *guard) ReadFrom(p []byte) (int, net.Addr, error) {
 			g.drops.add(dropMalformed)
 			continue
 		}
-		if reason := examine(p[:n], g.readOnly); reason != "" {
+		msg, reason := examine(p[:n], g.serving == nil)
+		switch {
+		case reason != "":
 			g.drops.add(reason)
 			continue
-		}
-		if g.readOnly && !g.asked.lately(time.Now(), addr) {
+		case msg.query():
+			g.answer(addr, msg)
+			continue
+		case !g.asked.lately(time.Now(), addr):
 			g.drops.add(dropUnsolicited)
 			continue
 		}
 		return n, net.UDPAddrFromAddrPort(addr), nil
+	}
+}
+
+// answer answers a query. A write that fails is the asker's loss.
+func (g *guard) answer(from netip.AddrPort, query message) {
+	b, reason := g.serving.Receive(time.Now(), from, query)
+	if reason != "" {
+		g.drops.add(reason)
+	}
+	if len(b) > 0 {
+		_, _ = g.conn.WriteTo(b, net.UDPAddrFromAddrPort(from))
 	}
 }
 

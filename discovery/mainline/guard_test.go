@@ -73,20 +73,26 @@ func TestExamine(t *testing.T) {
 		{"too long", "d1:rd" + id + "e1:t1:a1:y1:r1:z1500:" + strings.Repeat("z", 1500) + "e", dropOversized, dropOversized},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := examine([]byte(c.bytes), true); got != c.passive {
+			if got := refused([]byte(c.bytes), true); got != c.passive {
 				t.Errorf("read-only: examine(%q) = %q, want %q", c.bytes, got, c.passive)
 			}
-			if got := examine([]byte(c.bytes), false); got != c.active {
+			if got := refused([]byte(c.bytes), false); got != c.active {
 				t.Errorf("answering: examine(%q) = %q, want %q", c.bytes, got, c.active)
 			}
 		})
 	}
 }
 
+// refused returns the reason for which the datagram is dropped.
+func refused(b []byte, readOnly bool) string {
+	_, reason := examine(b, readOnly)
+	return reason
+}
+
 // A read fails once the guard is closed, and only then, and Close waits for it.
 func TestGuardRead(t *testing.T) {
 	conn := newMemConn(ownAddr)
-	g := newGuard(conn, true)
+	g := newGuard(conn, nil)
 	good := []byte("d1:rd2:id20:" + id20 + "e1:t1:a1:y1:re")
 	for range 3 {
 		conn.queue <- memPacket{err: errors.New("connection refused")}
@@ -147,10 +153,10 @@ func FuzzGuard(f *testing.F) {
 	f.Add([]byte(allocationBomb))
 	f.Add(reply("a", krpc.Return{ID: krpc.IdFromString(id20), Nodes: make([]krpc.NodeInfo, 0)}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if examine(b, true) == "" && examine(b, false) != "" {
+		if refused(b, true) == "" && refused(b, false) != "" {
 			t.Fatalf("%q passes to a read-only node alone", b)
 		}
-		if examine(b, false) != "" {
+		if refused(b, false) != "" {
 			return
 		}
 		var m krpc.Msg
@@ -231,6 +237,6 @@ func BenchmarkExamine(b *testing.B) {
 		strings.Repeat("6:abcdef", 20) + "ee1:t2:aa1:v4:LT201:y1:re")
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = examine(datagram, true)
+		_ = refused(datagram, true)
 	}
 }

@@ -28,6 +28,7 @@ const (
 	retryBudget  = 24  // of a search after several that nobody answered
 
 	announceEvery = 15 * time.Minute // others forget after 30
+	putEvery      = 55 * time.Minute // BEP 44: hourly, since others forget after 2 hours
 	// A token lives at least 5 minutes (BEP 5), but used while fresh it also tells
 	// that the node still sees us at the address that it gave the token to.
 	tokenFresh = time.Minute
@@ -38,6 +39,9 @@ const (
 	fastFor     = 2 * time.Minute // after a start, a network change or a lost peer
 	fastEvery   = time.Second
 	fastShare   = 2
+	// lookFor is fastFor where nobody is announced: who is looked for has been there
+	// for a while, and the search finds it.
+	lookFor     = 20 * time.Second
 	settleAfter = time.Minute // the polls' pace once doubled to this is the settled one
 	searchEvery = time.Hour
 
@@ -50,7 +54,8 @@ const (
 	maxAnnounceBackoff = 5 * time.Minute
 )
 
-// A query asks one node who announced hash or, with a token, announces this host.
+// A query asks one node about hash, as the lookup's purpose wants it or, with a
+// token, announces this host or puts the item.
 type query struct {
 	hash  infoHash
 	to    netip.AddrPort
@@ -58,24 +63,27 @@ type query struct {
 	at    time.Time // when it was made
 }
 
-// An answer is what one node replied to a get_peers.
+// An answer is what one node replied to a query without a token.
 type answer struct {
 	id     nodeID
 	token  string // empty: it gave none
 	nodes  []node
 	values []netip.AddrPort
+	item   *item          // nil: it has none
 	seen   netip.AddrPort // where it sees this host; invalid: it does not say
 }
 
 // A lookup keeps this host announced under one infohash in one address family and
-// asks who else is. It is a state machine: the driver passes in the time and what
-// came of each query, sends what Advance returns, and begins a search with Search
-// whenever SearchDue says so.
+// asks who else is, or does what else its purpose says. It is a state machine: the
+// driver passes in the time and what came of each query, sends what Advance returns,
+// and begins a search with Search whenever SearchDue says so.
 type lookup struct {
 	hash     infoHash
+	purpose  purpose
 	contacts contacts
 
 	searched    time.Time     // begin of the last search
+	anew        bool          // to be searched again soon
 	searchPause time.Duration // until the next while too few answer
 	budget      int           // queries to nodes not asked yet
 
@@ -92,9 +100,14 @@ type lookup struct {
 	seen map[netip.AddrPort]struct{} // yielded since the last round of polls
 }
 
-// newLookup starts a lookup that polls one node each slot once settled.
+// newLookup starts a lookup for the network's members, which polls one node each
+// slot once settled.
 func newLookup(now time.Time, hash infoHash, slot time.Duration) *lookup {
-	l := &lookup{hash: hash, slot: slot, searchPause: minSearchPause}
+	return newLookupFor(now, toMeet, hash, slot)
+}
+
+func newLookupFor(now time.Time, p purpose, hash infoHash, slot time.Duration) *lookup {
+	l := &lookup{hash: hash, purpose: p, slot: slot, searchPause: minSearchPause}
 	l.Kick(now)
 	l.pollAt = now.Add(fastEvery) // the search asks first
 	return l
@@ -103,9 +116,14 @@ func newLookup(now time.Time, hash infoHash, slot time.Duration) *lookup {
 // Kick polls fast again and announces anew: the network changed, or a peer is lost
 // and may have an address that it found out about as late as we did.
 func (l *lookup) Kick(now time.Time) {
-	l.fastUntil = now.Add(fastFor)
+	l.fastUntil = now.Add(l.purpose.fastFor())
 	l.pace = fastEvery
 	l.pollAll = true
+	if l.purpose.fastFor() == 0 {
+		l.pace = settleAfter
+	}
+	// Who is not polled fast finds out by a search.
+	l.anew = l.purpose != toMeet
 	// Not oftener than that, however many changes there are.
 	if l.pollAt = l.polled.Add(fastEvery); l.pollAt.Before(now) {
 		l.pollAt = now
@@ -125,10 +143,12 @@ func (l *lookup) Kick(now time.Time) {
 func (l *lookup) SearchDue(now time.Time) bool { return !now.Before(l.searchAt()) }
 
 func (l *lookup) searchAt() time.Time {
-	if l.searched.IsZero() {
+	switch {
+	case l.searched.IsZero():
 		return time.Time{}
-	}
-	if l.starving() {
+	case l.anew:
+		return l.searched.Add(minAnnounceGap)
+	case l.starving():
 		return l.searched.Add(l.searchPause)
 	}
 	return l.searched.Add(searchEvery)
@@ -173,7 +193,7 @@ func (l *lookup) Search(now time.Time, seeds []node) {
 		}
 		l.searchPause = min(2*l.searchPause, longest)
 	}
-	l.searched = now
+	l.searched, l.anew = now, false
 	l.budget = searchBudget
 	if l.searchPause > 8*minSearchPause {
 		l.budget = retryBudget

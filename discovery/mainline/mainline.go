@@ -41,11 +41,26 @@ type Config struct {
 	Bootstrap []string
 	// KnownNodes is what Nodes returned in an earlier life.
 	KnownNodes []netip.AddrPort
-	// InfoHashes gives the hashes to be found under: one, or two around midnight.
+	// InfoHashes gives the hashes to be found under: one, or two around midnight. Nil
+	// means none.
 	InfoHashes func(now time.Time) [][20]byte
-	// Found is called at once with each address that somebody announced, and again
-	// in later polls. It must not block. Calls do not overlap.
+	// Found is called at once with each address that somebody announced under
+	// InfoHashes, and again in later polls. It must not block. Calls do not overlap,
+	// those to the Found of Lookups included.
 	Found func(netip.AddrPort)
+	// Announce gives hashes under which this host is announced, at the port that
+	// others see, and that nobody else is looked for under. At most 128; nil means none.
+	Announce func(now time.Time) [][20]byte
+	// Lookups are hashes that are asked for without announcing anything.
+	Lookups []Lookup
+	// Item is kept stored in the DHT (BEP 44); nil means none.
+	Item *Item
+	// Serve makes this host a node that answers others and keeps for them what they
+	// announce and put. Public are the addresses, one a family, at which it is
+	// reached: its node id follows from them (BEP 42). Where a family has none, the
+	// socket's own address is taken if it is public, and any id otherwise.
+	Serve  bool
+	Public []netip.Addr
 	// Seen is called with each node that answered and the address at which it sees
 	// this host, and Located with one that several agree on; moved says that it was
 	// another before. Nil if nobody wants to know. They must not block.
@@ -56,11 +71,25 @@ type Config struct {
 	Log      *slog.Logger // nil means slog.Default()
 }
 
+// A Lookup asks for hashes without announcing anything.
+type Lookup struct {
+	// InfoHashes gives at most four hashes.
+	InfoHashes func(now time.Time) [][20]byte
+	// Active is looked at each second, and at once after Wake; while it returns false,
+	// no datagram is sent for this lookup. Nil means always.
+	Active func() bool
+	// Found is as Config.Found.
+	Found func(netip.AddrPort)
+}
+
 // A Source is the DHT as a source of addresses.
 type Source struct {
 	config   Config
 	families []*family
 	resolver *resolver
+	item     *publisher // nil without an item
+
+	ended chan struct{} // closed when Run has returned
 
 	finding sync.Mutex // held during Found
 
@@ -81,7 +110,10 @@ func New(c Config) *Source {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	s := &Source{config: c}
+	s := &Source{config: c, ended: make(chan struct{})}
+	if c.Item != nil {
+		s.item = newPublisher(*c.Item)
+	}
 	s.resolver = newResolver(c.Bootstrap, c.LookupIP, c.Log)
 	if c.IPv4 != nil {
 		s.families = append(s.families, newFamily(c.IPv4, true, s))
@@ -102,7 +134,10 @@ func New(c Config) *Source {
 
 // Run announces and asks until ctx is done, and returns nil then. An error means
 // that no server could be started.
+//
+// It may be called once. It closes the sockets, each after the server that reads it.
 func (s *Source) Run(ctx context.Context) error {
+	defer close(s.ended)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.resolver.run(ctx) })
 	for _, f := range s.families {
@@ -131,6 +166,13 @@ func (s *Source) located(addr netip.AddrPort, moved bool) {
 func (s *Source) Kick() {
 	for _, f := range s.families {
 		notify(f.kicked)
+	}
+}
+
+// Wake looks at once at what the Active of each Lookup says.
+func (s *Source) Wake() {
+	for _, f := range s.families {
+		notify(f.woken)
 	}
 }
 
@@ -181,10 +223,10 @@ func (s *Source) Status() discovery.SourceStatus {
 	return st
 }
 
-func (s *Source) found(a netip.AddrPort) {
+func (s *Source) found(a netip.AddrPort, found func(netip.AddrPort)) {
 	s.finding.Lock()
 	defer s.finding.Unlock()
-	s.config.Found(a)
+	found(a)
 }
 
 // observe logs when the DHT as a whole goes away or comes back: a host with one

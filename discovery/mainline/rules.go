@@ -90,64 +90,76 @@ var required = map[string][]string{
 	"put":           {"id", "token", "v"},
 }
 
-// examine returns why the library must not see the datagram b, or "" when it may.
-// A readOnly node takes no queries at all.
-func examine(b []byte, readOnly bool) (reason string) {
+// A message is one that passed. Its fields point into the datagram.
+type message struct {
+	top  fields
+	body fields // of "a" or "r"
+}
+
+func (m *message) query() bool {
+	y, _ := parseString(m.top.value("y"))
+	return len(y) == 1 && y[0] == 'q'
+}
+
+// examine returns why the datagram b is refused, or "" and what is in it. A readOnly
+// node takes no queries at all.
+func examine(b []byte, readOnly bool) (m message, reason string) {
 	switch {
 	case len(b) > maxDatagram:
-		return dropOversized
+		return m, dropOversized
 	case len(b) == 0 || b[0] != 'd' || skipValue(b, maxDepth) != len(b):
-		return dropMalformed
+		return m, dropMalformed
 	}
-	msg, ok := apply(messageRules, b)
-	if !ok || !msg.has("t", "y") {
-		return dropMalformed
+	var ok bool
+	if m.top, ok = apply(messageRules, b); !ok || !m.top.has("t", "y") {
+		return m, dropMalformed
 	}
-	y, _ := parseString(msg.value("y"))
+	y, _ := parseString(m.top.value("y"))
 	switch y[0] {
 	case 'q':
 		if readOnly {
-			return dropReadOnly
+			return m, dropReadOnly
 		}
-		return examineQuery(msg)
+		return m, m.examineQuery()
 	case 'r':
-		return examineReply(msg)
+		return m, m.examineReply()
 	case 'e':
-		if !msg.has("e") {
-			return dropReply
+		if !m.top.has("e") {
+			return m, dropReply
 		}
-		return ""
+		return m, ""
 	}
-	return dropMalformed
+	return m, dropMalformed
 }
 
-func examineQuery(msg fields) string {
-	if !msg.has("q") {
+func (m *message) examineQuery() string {
+	if !m.top.has("q") {
 		return dropMethod
 	}
-	q, _ := parseString(msg.value("q"))
-	// The library keeps a counter for ever for each name that it sees.
+	q, _ := parseString(m.top.value("q"))
 	need, known := required[string(q)]
 	if !known {
 		return dropMethod
 	}
-	if !msg.has("a") {
+	if !m.top.has("a") {
 		return dropArguments
 	}
-	args, ok := apply(argumentRules, msg.value("a"))
-	if !ok || !args.has(need...) || args.has("k") && !args.has("seq", "sig") {
+	var ok bool
+	m.body, ok = apply(argumentRules, m.top.value("a"))
+	if !ok || !m.body.has(need...) || m.body.has("k") && !m.body.has("seq", "sig") {
 		return dropArguments
 	}
 	return ""
 }
 
-func examineReply(msg fields) string {
-	if !msg.has("r") {
+func (m *message) examineReply() string {
+	if !m.top.has("r") {
 		return dropReply
 	}
-	ret, ok := apply(returnRules, msg.value("r"))
+	var ok bool
+	m.body, ok = apply(returnRules, m.top.value("r"))
 	// The library's Get dereferences "seq" wherever "k" is the one that it looks for.
-	if !ok || !ret.has("id") || ret.has("k") && !ret.has("seq", "sig", "v") {
+	if !ok || !m.body.has("id") || m.body.has("k") && !m.body.has("seq", "sig", "v") {
 		return dropReply
 	}
 	return ""

@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/anacrolix/dht/v2"
 	"github.com/anacrolix/dht/v2/krpc"
 	alog "github.com/anacrolix/log"
+	"github.com/anacrolix/torrent/bencode"
 	"golang.org/x/time/rate"
 )
 
@@ -19,7 +21,8 @@ import (
 const sendsPerSecond = 100
 
 // A server asks single queries through the library, behind the guard. Nothing of
-// the library that looks after a routing table runs.
+// the library that looks after a routing table runs, and no query reaches it: where
+// this node serves, a responder answers.
 type server struct {
 	guard *guard
 	dht   *dht.Server
@@ -27,8 +30,8 @@ type server struct {
 }
 
 // newServer takes g over, also where it fails.
-func newServer(g *guard, log *slog.Logger) (*server, error) {
-	s, err := dht.NewServer(serverConfig(g, log))
+func newServer(g *guard, id nodeID, log *slog.Logger) (*server, error) {
+	s, err := dht.NewServer(serverConfig(g, id, log))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start DHT server on %v: %w", g.LocalAddr(), err), g.Close())
 	}
@@ -36,11 +39,12 @@ func newServer(g *guard, log *slog.Logger) (*server, error) {
 	return &server{guard: g, dht: s, port: int(local.Port())}, nil
 }
 
-func serverConfig(g *guard, log *slog.Logger) *dht.ServerConfig {
+func serverConfig(g *guard, id nodeID, log *slog.Logger) *dht.ServerConfig {
 	return &dht.ServerConfig{
 		Conn:        g,
-		Passive:     true, // BEP 43
-		NoSecurity:  true, // BEP 42 ids need an address that is known; nobody looks ours up
+		NodeId:      krpc.ID(id),
+		Passive:     g.serving == nil, // BEP 43
+		NoSecurity:  true,             // most nodes have no BEP 42 id
 		SendLimiter: rate.NewLimiter(sendsPerSecond, sendsPerSecond),
 		Logger:      libraryLogger(log),
 		// No PeerStore: the library's loses members behind one address, and a node that
@@ -58,11 +62,24 @@ func (s *server) Close() {
 // getPeers asks the node who announced the query's hash. With both set it also asks
 // for nodes of the other family (BEP 32).
 func (s *server) getPeers(ctx context.Context, q query, both bool) (answer, []node, error) {
-	args := krpc.MsgArgs{InfoHash: krpc.ID(q.hash)}
+	return s.question(ctx, q, "get_peers", krpc.MsgArgs{InfoHash: krpc.ID(q.hash)}, both)
+}
+
+// findNode asks for the nodes closest to the query's hash.
+func (s *server) findNode(ctx context.Context, q query, both bool) (answer, []node, error) {
+	return s.question(ctx, q, "find_node", krpc.MsgArgs{Target: krpc.ID(q.hash)}, both)
+}
+
+// get asks for the item whose target is the query's hash.
+func (s *server) get(ctx context.Context, q query, both bool) (answer, []node, error) {
+	return s.question(ctx, q, "get", krpc.MsgArgs{Target: krpc.ID(q.hash)}, both)
+}
+
+func (s *server) question(ctx context.Context, q query, method string, args krpc.MsgArgs, both bool) (answer, []node, error) {
 	if both {
 		args.Want = []krpc.Want{krpc.WantNodes, krpc.WantNodes6}
 	}
-	reply, err := s.ask(ctx, q.to, "get_peers", args)
+	reply, err := s.ask(ctx, q.to, method, args)
 	if err != nil {
 		return answer{}, nil, err
 	}
@@ -73,6 +90,9 @@ func (s *server) getPeers(ctx context.Context, q query, both bool) (answer, []no
 	}
 	if r.Token != nil {
 		a.token = *r.Token
+	}
+	if r.Seq != nil && len(r.V) > 0 && len(r.V) <= maxItemEncoded {
+		a.item = &item{key: r.K, sig: r.Sig, seq: *r.Seq, v: r.V}
 	}
 	own, other := nodesOf(r.Nodes), nodesOf(r.Nodes6)
 	if q.to.Addr().Is6() {
@@ -94,6 +114,23 @@ func (s *server) announcePeer(ctx context.Context, q query) error {
 		Port:        &s.port, // BEP 5: ignored where implied_port is understood
 		ImpliedPort: true,
 		Token:       q.token,
+	})
+	return err
+}
+
+// put puts what p has now.
+func (s *server) put(ctx context.Context, q query, p *publisher) error {
+	i, ok := p.current(time.Now())
+	if !ok {
+		return errors.New("put item: nothing to put")
+	}
+	_, err := s.ask(ctx, q.to, "put", krpc.MsgArgs{
+		Token: q.token,
+		V:     bencode.Bytes(i.v),
+		K:     i.key,
+		Salt:  []byte(p.item.Salt),
+		Seq:   &i.seq,
+		Sig:   i.sig,
 	})
 	return err
 }

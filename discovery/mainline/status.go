@@ -35,12 +35,12 @@ func (s snapshot) status(now time.Time) discovery.SourceStatus {
 // publish takes a new snapshot for others.
 func (f *family) publish(now time.Time) {
 	s := snapshot{found: len(f.found), foundAt: f.foundAt, state: discovery.StateStarting, detail: "starting"}
-	if len(f.lookups) > 0 {
-		f.describe(now, &s)
+	var lists [][]netip.AddrPort
+	for l := range f.lookups {
+		lists = append(lists, l.closestLive())
 	}
-	lists := make([][]netip.AddrPort, len(f.lookups))
-	for i, l := range f.lookups {
-		lists[i] = l.closestLive()
+	if len(lists) > 0 {
+		f.describe(now, &s)
 	}
 	best := interleave(MaxNodes, lists...)
 	recent := append(f.table.recent(), f.known...)
@@ -48,19 +48,19 @@ func (f *family) publish(now time.Time) {
 	f.last.set(s)
 }
 
-// describe says what the lookups are doing. With two, around midnight, the better
-// one speaks.
+// describe says what the lookups are doing. With two of what comes first, around
+// midnight, the better one speaks.
 func (f *family) describe(now time.Time, s *snapshot) {
-	best := f.lookups[0]
-	for _, l := range f.lookups[1:] {
-		if best.Silent() && !l.Silent() {
+	var best *lookup
+	for l := range f.lookups {
+		if best == nil || best.purpose == l.purpose && best.Silent() && !l.Silent() {
 			best = l
 		}
 	}
 	s.live = best.Live()
 	busy, err := f.source.resolver.state()
 	switch {
-	case !best.Silent() && !best.Announced():
+	case !best.Silent() && best.purpose.announces() && !best.Announced():
 		s.state, s.detail = discovery.StateWorking, "announcing"
 	case !best.Silent():
 		s.state, s.detail = discovery.StateWorking, best.describe(now)
