@@ -15,7 +15,7 @@ func TestFormatIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	doc := string(b)
-	for _, label := range []string{signRecord, signHello} {
+	for _, label := range []string{signRecord, signHello, nodeHashLabel, sumLabel} {
 		if !strings.Contains(doc, `"`+label+` ‖`) && !strings.Contains(doc, `"`+label+`"`) {
 			t.Errorf("docs/wire.md does not say %q", label)
 		}

@@ -187,6 +187,10 @@ func FuzzSignal(f *testing.F) {
 	f.Add(Signal{Introduce: &Introduce{Age: 1e9, Signed: signed}}.encode())
 	f.Add(Signal{Forward: &Forward{node.Public(), []byte{1}}}.encode())
 	f.Add(Signal{Forwarded: &Forwarded{node.Public(), []byte{1}}}.encode())
+	f.Add(Signal{Digest: &Digest{Sums: []uint64{1, 2}}}.encode())
+	f.Add(Signal{Digest: &Digest{From: 1, Last: 3, Entries: []Entry{{2, 7}}}}.encode())
+	f.Add(Signal{Digest: &Digest{Entries: manyEntries(MaxEntries)}}.encode())
+	f.Add(Signal{Want: &Want{[]Entry{{2, 0}, {5, 7}}}}.encode())
 	f.Add([]byte{0xa0})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		s, err := parseSignal(body)

@@ -113,6 +113,16 @@ func (s SignedRecord) Verify(prefix6 netip.Prefix) (Record, error) {
 	return r, nil
 }
 
+// Claim returns whose record s says that it is, and its number. Nothing of it
+// is verified.
+func (s SignedRecord) Claim() (keys.NodePublic, uint64, error) {
+	r, err := decodeRecord(s.Payload)
+	if err != nil {
+		return keys.NodePublic{}, 0, fmt.Errorf("read record: %w", err)
+	}
+	return r.Node, r.Seq, nil
+}
+
 // IsZero reports whether s is no record.
 func (s SignedRecord) IsZero() bool { return len(s.Payload) == 0 }
 

@@ -17,6 +17,8 @@ type Signal struct {
 	Introduce *Introduce
 	Forward   *Forward
 	Forwarded *Forwarded
+	Digest    *Digest
+	Want      *Want
 }
 
 // Introduce passes on the record of a third node.
@@ -45,6 +47,8 @@ type signalCBOR struct {
 	Introduce *introduceCBOR `cbor:"1,keyasint,omitempty"`
 	Forward   *forwardCBOR   `cbor:"2,keyasint,omitempty"`
 	Forwarded *forwardCBOR   `cbor:"3,keyasint,omitempty"`
+	Digest    *digestCBOR    `cbor:"4,keyasint,omitempty"`
+	Want      *wantCBOR      `cbor:"5,keyasint,omitempty"`
 }
 
 type introduceCBOR struct {
@@ -86,6 +90,12 @@ func (s Signal) encode() []byte {
 	if x := s.Forwarded; x != nil {
 		c.Forwarded = &forwardCBOR{bytes32(x.From), x.Body}
 	}
+	if x := s.Digest; x != nil {
+		c.Digest = x.encode()
+	}
+	if x := s.Want; x != nil {
+		c.Want = x.encode()
+	}
 	return encode(c)
 }
 
@@ -122,6 +132,17 @@ func parseSignal(body []byte) (Signal, error) {
 	if x := c.Forwarded; x != nil {
 		s.Forwarded = &Forwarded{keys.NodePublic(x.Node), x.Body}
 	}
+	var err error
+	if x := c.Digest; x != nil {
+		if s.Digest, err = x.decode(); err != nil {
+			return Signal{}, err
+		}
+	}
+	if x := c.Want; x != nil {
+		if s.Want, err = x.decode(); err != nil {
+			return Signal{}, err
+		}
+	}
 	return s, s.check()
 }
 
@@ -145,6 +166,18 @@ func (s Signal) check() error {
 	if x := s.Forwarded; x != nil {
 		n++
 		if err := checkForward(x.From, x.Body); err != nil {
+			return err
+		}
+	}
+	if x := s.Digest; x != nil {
+		n++
+		if err := x.check(); err != nil {
+			return err
+		}
+	}
+	if x := s.Want; x != nil {
+		n++
+		if err := x.check(); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"flag"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -73,11 +75,21 @@ type recordJSON struct {
 	Subnet       netip.Prefix   `json:"subnet,omitzero"`
 	Routes       []netip.Prefix `json:"routes,omitempty"`
 	Candidates   []Candidate    `json:"candidates"`
-	NAT4         NATBehavior    `json:"nat4,omitzero"`
-	NAT6         NATBehavior    `json:"nat6,omitzero"`
+	NAT4         natJSON        `json:"nat4,omitzero"`
+	NAT6         natJSON        `json:"nat6,omitzero"`
 	Relays       []relayJSON    `json:"relays,omitempty"`
 	Capabilities []string       `json:"capabilities,omitempty"`
 	MaxVersion   uint8          `json:"max_version"`
+}
+
+// natJSON has the numbers of the encoding.
+type natJSON struct {
+	Mapping, Filtering uint8
+	PortPreserved      bool
+}
+
+func newNATJSON(n NATBehavior) natJSON {
+	return natJSON{uint8(n.Mapping), uint8(n.Filtering), n.PortPreserved}
 }
 
 type relayJSON struct {
@@ -88,7 +100,7 @@ type relayJSON struct {
 func newRecordJSON(r Record) recordJSON {
 	j := recordJSON{
 		r.Node[:], r.WireGuard[:], r.Probe[:], r.Seq, int(r.Lifetime / time.Second), r.Name,
-		r.Addresses, r.Subnet, r.Routes, r.Candidates, r.NAT4, r.NAT6, nil, r.Capabilities, r.MaxVersion,
+		r.Addresses, r.Subnet, r.Routes, r.Candidates, newNATJSON(r.NAT4), newNATJSON(r.NAT6), nil, r.Capabilities, r.MaxVersion,
 	}
 	for _, x := range r.Relays {
 		j.Relays = append(j.Relays, relayJSON{x.Key[:], x.Addr})
@@ -127,8 +139,25 @@ type signalVector struct {
 	Observed   netip.AddrPort `json:"observed,omitzero"`
 	Node       hexBytes       `json:"node,omitempty"`
 	Forwarded  hexBytes       `json:"forwarded_body,omitempty"`
+	From       hexBytes       `json:"from,omitempty"`
+	Last       hexBytes       `json:"last,omitempty"`
+	Sums       []hexBytes     `json:"sums,omitempty"`
+	Entries    []entryVector  `json:"entries,omitempty"`
 	Body       hexBytes       `json:"body"`
 }
+
+// An entryVector is an entry, and the node key that hashes to its node hash.
+type entryVector struct {
+	Node hexBytes `json:"node"`
+	Hash hexBytes `json:"node_hash"`
+	Seq  uint64   `json:"seq"`
+}
+
+func newEntryVector(node keys.NodePublic, seq uint64) entryVector {
+	return entryVector{node[:], hash8(uint64(HashNode(node))), seq}
+}
+
+func hash8(n uint64) hexBytes { return binary.BigEndian.AppendUint64(nil, n) }
 
 // A refusedVector is a body that a receiver must not take, and why.
 type refusedVector struct {
@@ -274,9 +303,34 @@ func makeVectors(t *testing.T) vectors {
 		{Kind: "forward", Node: node[:], Forwarded: body, Body: Signal{Forward: &Forward{node, body}}.encode()},
 		{Kind: "forwarded", Node: node[:], Forwarded: body, Body: Signal{Forwarded: &Forwarded{node, body}}.encode()},
 	}
+	v.Signals = append(v.Signals, digestVectors(a.Public(), b.Public())...)
 	v.Refused = refusedVectors(t)
 	v.Envelopes = envelopeVectors(t, v)
 	return v
+}
+
+// digestVectors are of a network in which x has published its record 7 and y
+// its record 2⁵³ - 1.
+func digestVectors(x, y keys.NodePublic) []signalVector {
+	all := []entryVector{newEntryVector(x, 7), newEntryVector(y, 1<<53-1)}
+	entries := []Entry{{HashNode(x), 7}, {HashNode(y), 1<<53 - 1}}
+	if entries[0].Node > entries[1].Node {
+		slices.Reverse(all)
+		slices.Reverse(entries)
+	}
+	halves := make([][]Entry, 2)
+	for _, e := range entries {
+		halves[e.Node>>63] = append(halves[e.Node>>63], e)
+	}
+	sums := []uint64{SumEntries(halves[0]), SumEntries(halves[1])}
+	whole := SumEntries(entries)
+	return []signalVector{
+		{Kind: "digest", Sums: []hexBytes{hash8(whole)}, Entries: all, Body: Signal{Digest: &Digest{Sums: []uint64{whole}}}.encode()},
+		{Kind: "digest", Sums: []hexBytes{hash8(sums[0]), hash8(sums[1])}, Entries: all, Body: Signal{Digest: &Digest{Sums: sums}}.encode()},
+		{Kind: "digest", From: hash8(0), Last: hash8(uint64(LastHash)), Entries: all, Body: Signal{Digest: &Digest{Last: LastHash, Entries: entries}}.encode()},
+		{Kind: "digest", Entries: all[:1], Body: Signal{Digest: &Digest{Entries: entries[:1]}}.encode()},
+		{Kind: "want", Entries: []entryVector{{all[1].Node, all[1].Hash, 5}}, Body: Signal{Want: &Want{[]Entry{{entries[1].Node, 5}}}}.encode()},
+	}
 }
 
 func makeHelloVector(t *testing.T, h Hello, node keys.NodePrivate) helloVector {
@@ -362,5 +416,10 @@ func refusedVectors(t *testing.T) []refusedVector {
 		{"a reply without its fields", "hello", hello(Hello{Step: StepReply, TxA: [16]byte{1}, Signed: sign(t, testRecord(t, a), a)}), "missing"},
 		{"an unknown signal", "signal", mustHex(t, "a109a0"), "kind"},
 		{"two signals", "signal", Signal{Forward: &Forward{a.Public(), []byte{1}}, Forwarded: &Forwarded{a.Public(), []byte{1}}}.encode(), "kind"},
+		{"sums cut short", "signal", encode(signalCBOR{Digest: &digestCBOR{Sums: make([]byte, 12)}}), "encoding"},
+		{"three sums", "signal", Signal{Digest: &Digest{Sums: make([]uint64, 3)}}.encode(), "bound"},
+		{"entries out of order", "signal", Signal{Want: &Want{[]Entry{{2, 1}, {1, 1}}}}.encode(), "bound"},
+		{"an entry beyond the range", "signal", Signal{Digest: &Digest{From: 1, Last: 2, Entries: []Entry{{3, 1}}}}.encode(), "bound"},
+		{"a want of nothing", "signal", Signal{Want: &Want{}}.encode(), "missing"},
 	}
 }

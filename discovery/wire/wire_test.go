@@ -3,7 +3,9 @@ package wire
 import (
 	"bytes"
 	"errors"
+	"math"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -303,6 +305,12 @@ func TestSignal(t *testing.T) {
 		"no address": {Introduce: &Introduce{Signed: signed}},
 		"forward":    {Forward: &Forward{node.Public(), bytes.Repeat([]byte{1}, MaxForward)}},
 		"forwarded":  {Forwarded: &Forwarded{node.Public(), []byte{1}}},
+		"one sum":    {Digest: &Digest{Sums: []uint64{0}}},
+		"all sums":   {Digest: &Digest{Sums: slices.Repeat([]uint64{math.MaxUint64}, MaxSums)}},
+		"all there":  {Digest: &Digest{Last: LastHash, Entries: manyEntries(MaxEntries)}},
+		"none there": {Digest: &Digest{From: 7, Last: 7}},
+		"some there": {Digest: &Digest{Entries: []Entry{{0, 1}, {LastHash, math.MaxUint64}}}},
+		"want":       {Want: &Want{append([]Entry{{0, 0}}, manyEntries(MaxEntries-1)...)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sealed, err := SealSignal(&a, want)
@@ -330,6 +338,18 @@ func TestSignal(t *testing.T) {
 		"forward of nothing":    {Signal{Forward: &Forward{To: node.Public()}}, ErrMissing},
 		"forwarded, too long":   {Signal{Forwarded: &Forwarded{node.Public(), make([]byte, MaxForward+1)}}, ErrBound},
 		"forwarded from nobody": {Signal{Forwarded: &Forwarded{Body: []byte{1}}}, ErrMissing},
+		"digest and want":       {Signal{Digest: &Digest{Sums: []uint64{1}}, Want: &Want{[]Entry{{1, 1}}}}, ErrKind},
+		"digest of nothing":     {Signal{Digest: &Digest{}}, ErrMissing},
+		"three sums":            {Signal{Digest: &Digest{Sums: make([]uint64, 3)}}, ErrBound},
+		"sums and a range":      {Signal{Digest: &Digest{Sums: make([]uint64, 1), Last: 1}}, ErrBound},
+		"sums and entries":      {Signal{Digest: &Digest{Sums: make([]uint64, 1), Entries: []Entry{{1, 1}}}}, ErrBound},
+		"a range upside down":   {Signal{Digest: &Digest{From: 2, Last: 1, Entries: []Entry{{1, 1}}}}, ErrBound},
+		"an entry before":       {Signal{Digest: &Digest{From: 2, Last: 3, Entries: []Entry{{1, 1}}}}, ErrBound},
+		"an entry after":        {Signal{Digest: &Digest{From: 2, Last: 3, Entries: []Entry{{4, 1}}}}, ErrBound},
+		"an entry twice":        {Signal{Digest: &Digest{Entries: []Entry{{4, 1}, {4, 2}}}}, ErrBound},
+		"a record of number 0":  {Signal{Digest: &Digest{Entries: []Entry{{4, 0}}}}, ErrMissing},
+		"want of nothing":       {Signal{Want: &Want{}}, ErrMissing},
+		"wants out of order":    {Signal{Want: &Want{[]Entry{{4, 0}, {3, 0}}}}, ErrBound},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := SealSignal(&a, tt.in); !errors.Is(err, tt.want) {
@@ -339,5 +359,57 @@ func TestSignal(t *testing.T) {
 				t.Errorf("parseSignal: %v, want %v", err, tt.want)
 			}
 		})
+	}
+	for name, in := range map[string]Signal{
+		"too many sums":     {Digest: &Digest{Sums: make([]uint64, 2*MaxSums)}},
+		"too many entries":  {Digest: &Digest{Entries: manyEntries(MaxEntries + 1)}},
+		"too many wanted":   {Want: &Want{manyEntries(MaxEntries + 1)}},
+		"one wanted beyond": {Want: &Want{manyEntries(2 * MaxEntries)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := SealSignal(&a, in); !errors.Is(err, ErrBound) {
+				t.Errorf("SealSignal: %v, want %v", err, ErrBound)
+			}
+			if _, err := parseSignal(in.encode()); !errors.Is(err, ErrEncoding) {
+				t.Errorf("parseSignal: %v, want %v", err, ErrEncoding)
+			}
+		})
+	}
+}
+
+// manyEntries are n entries in order, whose encoding is as long as can be.
+func manyEntries(n int) []Entry {
+	entries := make([]Entry, n)
+	for i := range entries {
+		entries[i] = Entry{LastHash - NodeHash(n-1-i), math.MaxUint64 - uint64(i)}
+	}
+	return entries
+}
+
+func TestSumEntries(t *testing.T) {
+	sums := make(map[uint64]string)
+	for name, entries := range map[string][]Entry{
+		"none": nil, "one": {{1, 1}}, "newer": {{1, 2}}, "another": {{2, 1}}, "two": {{1, 1}, {2, 1}}, "split otherwise": {{1, 1 << 32}},
+	} {
+		sum := SumEntries(entries)
+		if sum != SumEntries(slices.Clone(entries)) {
+			t.Errorf("%s: another sum the second time", name)
+		}
+		if other, ok := sums[sum]; ok {
+			t.Errorf("%s and %s have one sum", name, other)
+		}
+		sums[sum] = name
+	}
+}
+
+func TestClaim(t *testing.T) {
+	node := testNode(t, 2)
+	r := testRecord(t, node)
+	signed := sign(t, r, node)
+	if n, seq, err := signed.Claim(); n != node.Public() || seq != r.Seq || err != nil {
+		t.Errorf("Claim = %v, %d, %v", n.ID(), seq, err)
+	}
+	if _, _, err := (SignedRecord{Payload: []byte{0xff}}).Claim(); !errors.Is(err, ErrEncoding) {
+		t.Errorf("Claim of no record: %v", err)
 	}
 }
