@@ -48,7 +48,9 @@ type Agent struct {
 
 	peers map[keys.NodePublic]*checkList
 	tags  map[[8]byte]*checkList // by Pair.RecvTag
-	due   dueHeap
+	// relayed counts the peers to which an address is a relayed one.
+	relayed map[netip.AddrPort]int
+	due     dueHeap
 
 	pings, pongs bucket
 	// number is the highest that any ping had. A peer that is removed and added
@@ -65,11 +67,12 @@ func NewAgent(c AgentConfig) *Agent {
 	}
 	return &Agent{
 		self: c.Self, overlay: c.Overlay, random: c.Rand,
-		site:  newSite(Local{}, c.Overlay),
-		peers: make(map[keys.NodePublic]*checkList),
-		tags:  make(map[[8]byte]*checkList),
-		pings: newBucket(totalBurst, totalRate),
-		pongs: newBucket(totalPongBurst, totalPongRate),
+		site:    newSite(Local{}, c.Overlay),
+		peers:   make(map[keys.NodePublic]*checkList),
+		tags:    make(map[[8]byte]*checkList),
+		relayed: make(map[netip.AddrPort]int),
+		pings:   newBucket(totalBurst, totalRate),
+		pongs:   newBucket(totalPongBurst, totalPongRate),
 	}
 }
 
@@ -131,6 +134,7 @@ func (a *Agent) RemovePeer(node keys.NodePublic) {
 	}
 	delete(a.peers, node)
 	delete(a.tags, c.pair.RecvTag)
+	c.setKnown(nil)
 	if c.index >= 0 {
 		heap.Remove(&a.due, c.index)
 	}
@@ -151,7 +155,7 @@ func (a *Agent) RemovePeer(node keys.NodePublic) {
 func (a *Agent) Validated(now time.Time, node keys.NodePublic, addr netip.AddrPort, rtt time.Duration) {
 	a.now = now
 	addr = plain(addr)
-	if c, ok := a.peers[node]; ok && a.site.usable(addr) {
+	if c, ok := a.peers[node]; ok && c.mayComeFrom(addr) {
 		c.validated(now, addr, rtt)
 		a.reschedule(c)
 	}
@@ -232,7 +236,7 @@ func (a *Agent) Receive(now time.Time, from netip.AddrPort, datagram []byte) str
 	if m.Type == pong {
 		return c.receivePong(now, from, m)
 	}
-	if !a.site.usable(from) {
+	if !c.mayComeFrom(from) {
 		return DropSource
 	}
 	return c.receivePing(now, from, m)

@@ -12,6 +12,11 @@ const (
 	// more), maxReflexive more may be learned from where its pings come from.
 	maxCandidates = 16
 	maxReflexive  = 4
+	// maxRelayed addresses a peer are kept; two relays with two families make
+	// four.
+	maxRelayed = 4
+	// maxAvoided bounds the paths that are remembered as not carrying traffic.
+	maxAvoided = 8
 	// maxSite bounds the private candidates that are checked because the peer
 	// seems to be behind our own NAT, on another link.
 	maxSite = 4
@@ -23,6 +28,11 @@ const (
 	// A peer costs at most two full rounds in a row, then 4 pings a second.
 	peerBurst = 2 * 3 * (maxCandidates + maxReflexive)
 	peerRate  = 4
+	// reserve is what rounds leave of it to the pings on which a path depends.
+	reserve = 8
+	// A peer may call for as many rounds as it makes itself at first, then for
+	// one in ten seconds.
+	callBurst, callRate = 5, 0.1
 	// All peers together cost 300 pings a second, which home routers bear.
 	totalBurst = 100
 	totalRate  = 300
@@ -68,12 +78,15 @@ func (b *bucket) fill(now time.Time) {
 
 // ready is when the next token is there: not after the last call's now if there
 // is one already.
-func (b *bucket) ready() time.Time {
-	if b.tokens >= 1 {
+func (b *bucket) ready() time.Time { return b.holds(1) }
+
+// holds is when n tokens are there, likewise.
+func (b *bucket) holds(n float64) time.Time {
+	if b.tokens >= n {
 		return b.at
 	}
 	// A microsecond more, so that rounding cannot make the owner wake too early
 	// and find nothing, again and again.
-	wait := time.Duration((1-b.tokens)/b.rate*float64(time.Second)) + time.Microsecond
+	wait := time.Duration((n-b.tokens)/b.rate*float64(time.Second)) + time.Microsecond
 	return b.at.Add(wait)
 }

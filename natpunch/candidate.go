@@ -28,17 +28,22 @@ type Local struct {
 type rank uint8
 
 const (
-	rankIPv4 rank = iota + 1
+	rankRelay rank = iota + 1
+	rankIPv4
 	rankIPv6
 	rankLAN
 )
 
 // kind is what people call a path of the rank.
 func (r rank) kind() PathKind {
-	if r == rankLAN {
+	switch r {
+	case rankLAN:
 		return LAN
+	case rankRelay:
+		return Relay
+	default:
+		return Direct
 	}
-	return Direct
 }
 
 // sharedSpace is RFC 6598's, inside carrier-grade NATs.
@@ -81,8 +86,13 @@ func newSite(l Local, overlay []netip.Prefix) site {
 	return s
 }
 
-// usable reports whether datagrams may be sent to a at all, whoever wants it.
+// usable reports whether datagrams may be sent to a peer at a, whoever wants it.
 func (s *site) usable(a netip.AddrPort) bool {
+	return s.reachable(a) && !slices.Contains(s.own, a.Addr()) && !slices.Contains(s.reflexive, a)
+}
+
+// reachable is usable for what may be on this host too: a relay.
+func (s *site) reachable(a netip.AddrPort) bool {
 	ip := a.Addr()
 	switch {
 	case !ip.IsValid(), a.Port() == 0, ip.Is4In6(), ip.Zone() != "":
@@ -93,8 +103,6 @@ func (s *site) usable(a netip.AddrPort) bool {
 		// WireGuard's endpoint could not be set to it: wgctrl writes no scope.
 		return false
 	case ip.Is4() && !s.HasIPv4 && !s.onLink(ip), ip.Is6() && !s.HasIPv6 && !s.onLink(ip) && !s.sameULA(ip):
-		return false
-	case slices.Contains(s.own, ip), slices.Contains(s.reflexive, a):
 		return false
 	}
 	return !within(s.overlay, ip) && !s.isBroadcast(ip)
@@ -120,7 +128,7 @@ func within(prefixes []netip.Prefix, ip netip.Addr) bool {
 	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
-// rank is a's. A private address that answers under a pair's key is inside the
+// rank is that of a path to a peer's own address a. A private address that answers under a pair's key is inside the
 // same site. An on-link public IPv4 address is not: its owner may well be the
 // NAT of another.
 func (s *site) rank(a netip.AddrPort) rank {

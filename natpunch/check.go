@@ -22,6 +22,9 @@ import (
 //	5  true: seeking. The sender has no path that it trusts
 //	6  where the sender of a pong saw its ping come from: 4 or 16 bytes of
 //	   address, 2 of port
+//	7  true: round. The sender of this ping, whose path leads through a relay,
+//	   checks all better pairs half a round trip later, and the receiver is
+//	   to do so at once
 //
 // Unknown keys are passed over.
 type check struct {
@@ -31,6 +34,7 @@ type check struct {
 	Nominated bool
 	Seeking   bool
 	Observed  netip.AddrPort
+	Round     bool
 }
 
 type checkType uint8
@@ -51,6 +55,7 @@ type checkCBOR struct {
 	Nominated bool            `cbor:"4,keyasint,omitempty"`
 	Seeking   bool            `cbor:"5,keyasint,omitempty"`
 	Observed  cbor.ByteString `cbor:"6,keyasint,omitempty"`
+	Round     bool            `cbor:"7,keyasint,omitempty"`
 }
 
 var errCheck = errors.New("not a check")
@@ -82,7 +87,7 @@ var checkDecoding = func() cbor.DecMode {
 func appendCheck(b []byte, c check) ([]byte, error) {
 	v := checkCBOR{
 		Type: c.Type, Number: c.Number, ID: cbor.ByteString(c.ID[:]),
-		Nominated: c.Nominated, Seeking: c.Seeking,
+		Nominated: c.Nominated, Seeking: c.Seeking, Round: c.Round,
 	}
 	if c.Observed.IsValid() {
 		v.Observed = cbor.ByteString(binary.BigEndian.AppendUint16(c.Observed.Addr().AsSlice(), c.Observed.Port()))
@@ -100,7 +105,7 @@ func parseCheck(b []byte) (check, error) {
 	if err := checkDecoding.Unmarshal(b, &v); err != nil {
 		return check{}, fmt.Errorf("parse check: %w: %w", errCheck, err)
 	}
-	c := check{Type: v.Type, Number: v.Number, Nominated: v.Nominated, Seeking: v.Seeking}
+	c := check{Type: v.Type, Number: v.Number, Nominated: v.Nominated, Seeking: v.Seeking, Round: v.Round}
 	if len(v.ID) != len(c.ID) {
 		return check{}, fmt.Errorf("parse check: transaction id of %d bytes: %w", len(v.ID), errCheck)
 	}

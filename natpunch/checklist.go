@@ -54,6 +54,8 @@ type checkList struct {
 	round     round
 	exchange  exchange
 	link      link
+	relays    relays
+	avoided   []avoided
 
 	due   time.Time // for the agent's heap
 	index int       // in it; -1: not in it
@@ -62,19 +64,22 @@ type checkList struct {
 // round is one go at all pairs.
 type round struct {
 	started  time.Time
-	failures int       // rounds that failed in a row
-	learned  int       // peer-reflexive candidates since it started
-	retry    time.Time // the next round; zero: none
-	window   time.Time // when the best so far is nominated; zero: not open
-	grace    time.Time // when a missing nomination is a failure
-	why      string    // the path is suspect
-	told     string    // the reason of the Lost since the last Select; empty: none
+	failures int            // rounds that failed in a row
+	learned  int            // peer-reflexive candidates since it started
+	retry    time.Time      // the next round; zero: none
+	window   time.Time      // when the best so far is nominated; zero: not open
+	awaiting rank           // of the one that the window was opened for
+	lost     *candidatePair // whose checks were lost before it started; nil: none
+	grace    time.Time      // when a missing nomination is a failure
+	why      string         // the path is suspect
+	told     string         // the reason of the Lost since the last Select; empty: none
 }
 
 // link is what of the pair's traffic outlives rounds.
 type link struct {
 	number       uint64 // of the last ping sent
 	seen         window // numbers of pings received
+	settled      uint64 // the highest of them when the path was selected
 	lastPing     time.Time
 	pings, pongs bucket
 	reflexive    [2]netip.AddrPort // last told, IPv4 and IPv6
@@ -89,6 +94,7 @@ func newCheckList(a *Agent, p Peer) *checkList {
 		agent: a, node: p.Node, pair: p.Pair,
 		controlling: a.self.Compare(p.Node) < 0,
 		link:        newLink(a.number),
+		relays:      relays{search: search{asked: newBucket(callBurst, callRate)}},
 		index:       -1,
 	}
 }
@@ -105,6 +111,7 @@ func (l *checkList) renew(now time.Time, pair keys.Pair) {
 		p.sent, p.nominatedAt = [4]transaction{}, time.Time{}
 	}
 	l.trust, l.round.why, l.round.failures = seeking, "the peer started anew", 0
+	l.relays.probe = probe{}
 	l.startRound(now)
 }
 
@@ -115,7 +122,7 @@ func (l *checkList) setCandidates(now time.Time, announced []wire.Candidate) {
 	l.announced = slices.Clone(announced[:min(len(announced), 2*maxCandidates)])
 	fresh := l.reconcile()
 	if l.trust == settled {
-		l.startBetter(now, fresh)
+		l.tryBetter(now, fresh)
 	} else if len(fresh) > 0 || l.round.started.IsZero() {
 		l.extendRound(now, fresh)
 	}
@@ -127,7 +134,7 @@ func (l *checkList) localChanged(now time.Time, linksChanged bool) {
 		fresh = l.pairs
 	}
 	if l.trust == settled {
-		l.startBetter(now, fresh)
+		l.tryBetter(now, fresh)
 	} else {
 		l.extendRound(now, fresh)
 	}
@@ -139,6 +146,7 @@ func (l *checkList) restart(now time.Time, why string) {
 	l.trust = seeking
 	l.round.why = why
 	l.round.failures = 0
+	l.relays.probe = probe{}
 	if !l.exchange.nominates {
 		l.exchange = exchange{}
 	}
@@ -160,6 +168,7 @@ func (l *checkList) verify(now time.Time) {
 	}
 	l.trust = verifying
 	l.round.why = "the peer lost the path"
+	l.relays.probe = probe{}
 	if !l.exchange.nominates {
 		l.exchange = exchange{}
 	}
@@ -169,13 +178,19 @@ func (l *checkList) verify(now time.Time) {
 // selectPair makes p the path; the peer has, or will have, the same.
 func (l *checkList) selectPair(p *candidatePair, initiate bool) {
 	news := p != l.selected || l.trust == seeking
+	moved := l.selected == nil || l.selected.relayed() != p.relayed()
 	l.selected, l.trust = p, settled
 	l.round = round{started: l.round.started}
+	l.link.settled = l.link.seen.highest
 	for _, o := range l.pairs {
 		if o.rank <= p.rank {
 			o.stop()
 		}
+		if o != p {
+			o.nominatedAt = time.Time{} // this one came later
+		}
 	}
+	l.relaySelected(moved)
 	if news {
 		l.agent.emit(Select{Node: l.node, Path: l.path(), Initiate: initiate})
 	}
@@ -188,6 +203,10 @@ func (l *checkList) path() Path {
 // validated takes a path that a hello exchange proved. The peer heard the same,
 // unless there were several exchanges: then the controlling agent nominates one.
 func (l *checkList) validated(now time.Time, addr netip.AddrPort, rtt time.Duration) {
+	if l.avoids(now, addr) {
+		return
+	}
+	l.heardThrough(addr)
 	p := l.learn(addr)
 	p.stop()
 	p.state, p.validAt = succeeded, now
@@ -196,6 +215,9 @@ func (l *checkList) validated(now time.Time, addr netip.AddrPort, rtt time.Durat
 	}
 	if l.trust != settled {
 		l.selectPair(p, false)
+		if x := &l.exchange; x.nominates && x.pair.relayed() && x.pair != p {
+			l.nominate(now, p) // the peer may follow the other one yet
+		}
 		return
 	}
 	if p != l.selected && l.controlling && !l.exchange.nominates {

@@ -14,6 +14,9 @@ const (
 	maxNominations = 5
 	shortestGap    = 100 * time.Millisecond
 	longestGap     = time.Second
+	// patience is how many nominating pings may be lost before something else
+	// that works is nominated meanwhile.
+	patience = 2
 	// maxConsent pings are lost before a path is suspect.
 	maxConsent = 3
 )
@@ -23,6 +26,8 @@ const (
 type exchange struct {
 	pair      *candidatePair // nil: none
 	nominates bool
+	eager     bool // the pair is a relayed one that was not checked before
+	firm      bool // nothing better takes its place
 	tries     int
 	next      time.Time
 	gap       time.Duration
@@ -31,11 +36,18 @@ type exchange struct {
 func (l *checkList) nominate(now time.Time, p *candidatePair) {
 	p.stop()
 	l.round.window = time.Time{}
-	l.exchange = exchange{pair: p, nominates: true, next: now, gap: clampGap(2 * p.rtt)}
+	l.exchange = exchange{
+		pair: p, nominates: true, eager: p.relayed() && p.state != succeeded,
+		next: now, gap: clampGap(2 * p.rtt),
+	}
 }
 
 func (l *checkList) checkConsent(now time.Time) {
-	if l.trust == settled && l.exchange.pair == nil {
+	switch {
+	case l.trust != settled:
+	case l.selected.relayed():
+		l.hurryProbe(now)
+	case l.exchange.pair == nil:
 		l.exchange = exchange{pair: l.selected, next: now, gap: clampGap(2 * l.selected.rtt)}
 	}
 }
@@ -49,22 +61,57 @@ func (l *checkList) advanceExchange(now time.Time) bool {
 	if x.pair == nil || x.next.After(now) {
 		return false
 	}
-	limit := maxConsent
-	if x.nominates {
-		limit = maxNominations
-	}
-	if x.tries == limit {
+	if x.tries == x.limit() {
 		l.exchangeFailed(now)
 		return false
 	}
-	if l.sendPing(now, x.pair, x.nominates) {
-		x.tries++
-		x.next = now.Add(x.gap)
-		if x.nominates {
-			x.gap = clampGap(2 * x.gap)
+	if x.nominates && l.trust != settled && x.tries == patience && x.pair.rank > rankRelay {
+		if r := l.workingRelay(now); r != nil {
+			l.nominate(now, r)
+			x.firm = true
 		}
 	}
+	if l.sendPing(now, x.pair, check{Nominated: x.nominates}) {
+		x.next = now.Add(x.gap)
+		switch {
+		case x.eager:
+			x.next = now.Add(relayGaps[x.tries])
+		case x.nominates:
+			x.gap = clampGap(2 * x.gap)
+		}
+		x.tries++
+	}
 	return true
+}
+
+func (x *exchange) limit() int {
+	switch {
+	case x.eager:
+		return len(relayGaps)
+	case x.nominates:
+		return maxNominations
+	default:
+		return maxConsent
+	}
+}
+
+// nominationAnswered takes the answer to a nominating ping: that the peer followed,
+// or that it will not.
+func (l *checkList) nominationAnswered(now time.Time, p *candidatePair, followed bool) {
+	mine := l.exchange.nominates && l.exchange.pair == p
+	switch {
+	case mine && followed:
+		l.exchange = exchange{}
+		p.state = succeeded
+		l.selectPair(p, true)
+		l.consider(now)
+	case mine:
+		l.refused(now, p)
+	case followed && p.relayed() && l.trust != settled && !p.gone:
+		p.stop()
+		p.state = succeeded
+		l.consider(now)
+	}
 }
 
 func (l *checkList) exchangeFailed(now time.Time) {
@@ -74,6 +121,7 @@ func (l *checkList) exchangeFailed(now time.Time) {
 	switch {
 	case !x.nominates:
 		l.restart(now, "three checks of the path were lost")
+		l.round.lost = x.pair
 	case l.trust != settled:
 		// consider takes the next best.
 	case x.pair == l.selected:
@@ -87,46 +135,67 @@ func (l *checkList) exchangeFailed(now time.Time) {
 
 // consider nominates the best pair that succeeded, once nothing better can be
 // expected soon. Only the controlling agent does so (RFC 8445, Section 8.1.1).
+// Where there is no path, a relayed pair is nominated unchecked.
 func (l *checkList) consider(now time.Time) {
-	best := l.best()
-	if best == nil || l.exchange.nominates || l.trust == settled && best.rank <= l.selected.rank {
+	best := l.best(now)
+	if best == nil {
+		best = l.hope(now)
+	}
+	if best == nil || l.exchange.nominates && !l.preempts(best) || l.trust == settled && best.rank <= l.selected.rank {
 		l.round.window = time.Time{}
 		return
 	}
-	wait, hopeful := l.waitFor(best)
-	if hopeful {
-		if l.round.window.IsZero() {
-			l.round.window = now.Add(wait)
+	if until := l.waitUntil(now, best); !until.IsZero() {
+		if l.round.window.IsZero() || l.round.awaiting != best.rank {
+			l.round.window, l.round.awaiting = until, best.rank
 		}
 		if now.Before(l.round.window) {
 			return
 		}
 	}
+	before := l.exchange
 	l.nominate(now, best)
+	if before.eager && before.pair.state == idle {
+		l.start(now, before.pair) // it goes on as any other
+	}
 }
 
-// waitFor tells whether, and how long, something better than best may answer.
-func (l *checkList) waitFor(best *candidatePair) (time.Duration, bool) {
-	var wait time.Duration
+// preempts reports whether best takes the place of the nomination under way: that
+// of a relay, which was unchecked and is silent, or which is the lesser one.
+func (l *checkList) preempts(best *candidatePair) bool {
+	x := &l.exchange
+	if !x.pair.relayed() || x.firm || best == x.pair || best.state != succeeded {
+		return false
+	}
+	return best.rank > rankRelay || x.eager && x.tries >= patience
+}
+
+// waitUntil is how long something better than best may take to answer; zero is
+// nothing. A relay waits only for what has just begun.
+func (l *checkList) waitUntil(now time.Time, best *candidatePair) (until time.Time) {
 	for _, p := range l.pairs {
+		begin := now
+		if best.relayed() {
+			begin = p.began
+		}
 		switch {
-		case !p.pending():
+		case !p.pending(), best.relayed() && p == l.round.lost:
 		case p == l.selected && p.rank >= best.rank:
-			wait = max(wait, suspectWindow, min(2*p.rtt, longestGap))
+			until = latest(until, begin.Add(max(suspectWindow, min(2*p.rtt, longestGap))))
 		case p.rank > best.rank:
-			wait = max(wait, nominationWindow)
+			until = latest(until, begin.Add(nominationWindow))
 		}
 	}
-	return wait, wait > 0
+	return until
 }
 
 // best is the best pair that succeeded in this round: of the highest rank, there
 // the selected one, else the fastest by a margin that noise does not make.
-func (l *checkList) best() *candidatePair {
+func (l *checkList) best(now time.Time) *candidatePair {
 	var best *candidatePair
 	for _, p := range l.pairs { // best first
 		switch {
-		case p.state != succeeded:
+		case p.state != succeeded, p.gone, l.avoids(now, p.remote):
 		case best == nil:
 			best = p
 		case p.rank < best.rank || best == l.selected:

@@ -20,9 +20,6 @@ const (
 )
 
 const (
-	// maxPings a pair are sent a round, each gap after the one before: at
-	// 0, 200 and 500 ms. What punching does, it does at once or never.
-	maxPings = 3
 	// answerTimeout after the last ping, the pair has failed. A later pong
 	// still counts.
 	answerTimeout = time.Second
@@ -32,16 +29,25 @@ const (
 	maxTriggered = 4
 )
 
-var pingGaps = [maxPings]time.Duration{200 * time.Millisecond, 300 * time.Millisecond, answerTimeout}
+var (
+	// pingGaps come after each ping of a round, the next one at its end: pings
+	// leave at 0, 200 and 500 ms. What punching does, it does at once or never.
+	pingGaps = []time.Duration{200 * time.Millisecond, 300 * time.Millisecond, answerTimeout}
+	// relayGaps are those of a relayed pair: pings at 0, 100, 200 and 400 ms. What
+	// is lost there is lost because the other side was not ready yet.
+	relayGaps = []time.Duration{100 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, answerTimeout}
+)
 
 // candidatePair is a remote candidate together with the one local base there
-// is: the node's port.
+// is: the node's port. Of a relayed pair, remote is the relayed address that
+// leads to the peer.
 type candidatePair struct {
 	remote netip.AddrPort
 	typ    wire.CandidateType
 	rank   rank
 
 	state     pairState
+	began     time.Time // its checks of this round
 	pings     int       // in this round
 	next      time.Time // the next ping, or after the last the end; zero: never
 	triggered int
@@ -53,7 +59,23 @@ type candidatePair struct {
 	// side's own check to succeed, if it came a short while ago.
 	nomination  transactionID
 	nominatedAt time.Time
+
+	gone  bool // a relayed address that is not ready any more
+	gauge gauge
 }
+
+func (p *candidatePair) relayed() bool { return p.typ == wire.Relayed }
+
+// gaps are those after each of the pair's pings in a round.
+func (p *candidatePair) gaps() []time.Duration {
+	if p.relayed() {
+		return relayGaps
+	}
+	return pingGaps
+}
+
+// exhausted reports whether the round's pings have all been sent.
+func (p *candidatePair) exhausted() bool { return p.pings == len(p.gaps()) }
 
 type transaction struct {
 	id        transactionID
@@ -63,7 +85,10 @@ type transaction struct {
 
 // start makes the pair part of a round: its first ping is due.
 func (p *candidatePair) start(now time.Time) {
-	p.state, p.pings, p.next, p.triggered = waiting, 0, now, 0
+	if p.gone {
+		return
+	}
+	p.state, p.began, p.pings, p.next, p.triggered = waiting, now, 0, now, 0
 }
 
 func (p *candidatePair) stop() {
@@ -79,14 +104,14 @@ func (p *candidatePair) pending() bool { return p.state == waiting || p.state ==
 // trigger makes a ping due at once, because the peer's own came through
 // (RFC 8445, Section 7.3.1.4). It tells whether it did.
 func (p *candidatePair) trigger(now time.Time) bool {
-	if p.triggered == maxTriggered && p.pending() {
+	if p.gone || p.triggered == maxTriggered && p.pending() {
 		return false
 	}
 	if !p.pending() {
 		p.start(now)
 	}
 	p.triggered++
-	p.pings = min(p.pings, maxPings-1)
+	p.pings = min(p.pings, len(p.gaps())-1)
 	p.next = now
 	return true
 }

@@ -8,19 +8,23 @@ import (
 	"github.com/credant/credant/discovery/wire"
 )
 
-// reconcile makes the pairs fit the candidates, and returns those that are new.
+// reconcile makes the pairs fit the candidates and the relayed addresses, and
+// returns those that are new.
 func (l *checkList) reconcile() (fresh []*candidatePair) {
-	wanted := l.agent.site.candidates(l.announced)
+	wanted := l.agent.site.candidates(l.direct())
+	fresh = l.reconcileRelayed()
 	l.pairs = slices.DeleteFunc(l.pairs, func(p *candidatePair) bool {
-		if p == l.selected || p == l.exchange.pair {
+		if p == l.selected || p == l.exchange.pair || p.relayed() {
 			return false
 		}
 		still := slices.ContainsFunc(wanted, func(c wire.Candidate) bool { return c.Addr == p.remote })
-		return !l.agent.site.usable(p.remote) || p.typ != wire.PeerReflexive && !still
+		return !l.mayComeFrom(p.remote) || p.typ != wire.PeerReflexive && !still
 	})
 	for _, c := range wanted {
 		if p := l.find(c.Addr); p != nil {
-			p.typ = c.Type
+			if !p.relayed() {
+				p.typ = c.Type
+			}
 			continue
 		}
 		p := &candidatePair{remote: c.Addr, typ: c.Type}
@@ -33,7 +37,10 @@ func (l *checkList) reconcile() (fresh []*candidatePair) {
 
 func (l *checkList) sort() {
 	for _, p := range l.pairs {
-		p.rank = l.agent.site.rank(p.remote)
+		p.rank = l.rankOf(p.remote)
+		if p.relayed() {
+			p.rank = rankRelay // also when it is gone
+		}
 	}
 	slices.SortStableFunc(l.pairs, func(a, b *candidatePair) int {
 		return cmp.Or(-cmp.Compare(a.rank, b.rank), cmp.Compare(a.typ, b.typ))

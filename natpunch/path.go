@@ -16,19 +16,26 @@ const (
 	// LAN is a path that does not leave the site: to a private address, or to
 	// an IPv6 neighbour.
 	LAN
+	// Relay is a path through a relay.
+	Relay
 )
 
-// String returns "direct" or "lan".
+// String returns "direct", "lan" or "relay".
 func (k PathKind) String() string {
-	if k == LAN {
+	switch k {
+	case LAN:
 		return "lan"
+	case Relay:
+		return "relay"
+	default:
+		return "direct"
 	}
-	return "direct"
 }
 
 // Path is where a peer's datagrams go. The zero Path is none.
 type Path struct {
-	// Addr is the peer's transport address: WireGuard's endpoint.
+	// Addr is the peer's transport address, or the relayed one that leads to it:
+	// WireGuard's endpoint.
 	Addr netip.AddrPort
 	Kind PathKind
 	// RTT is the last measured round trip; zero is unknown.

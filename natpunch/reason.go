@@ -2,13 +2,46 @@ package natpunch
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/discovery/wire"
 )
 
 // namedAddresses is how many addresses a reason names.
 const namedAddresses = 3
+
+// WhyNotDirect says in plain words why the peer is not reached directly. It is
+// empty when it is, and for a peer that is not set.
+func (a *Agent) WhyNotDirect(node keys.NodePublic) string {
+	c, ok := a.peers[node]
+	if !ok || c.selected != nil && !c.selected.relayed() {
+		return ""
+	}
+	return c.whyNotDirect()
+}
+
+func (l *checkList) whyNotDirect() string {
+	var tried []*candidatePair
+	for _, p := range l.pairs {
+		switch {
+		case p.relayed():
+		case l.avoids(l.agent.now, p.remote):
+			return "checks of " + p.remote.String() + " are answered, but traffic did not follow there"
+		case p.pending(), p == l.exchange.pair, !l.relays.search.begin.IsZero():
+			return "looking for a direct path"
+		case p.state == succeeded:
+			return "a direct path was found, and the peer has yet to follow"
+		default:
+			tried = append(tried, p)
+		}
+	}
+	if len(tried) == 0 {
+		return l.nothingToCheck()
+	}
+	return l.unanswered(tried)
+}
 
 // reason says in plain words why there is no path.
 func (l *checkList) reason() string {
@@ -20,25 +53,48 @@ func (l *checkList) reason() string {
 }
 
 func (l *checkList) missing() string {
-	if len(l.pairs) == 0 {
-		return l.nothingToCheck()
-	}
-	var names []string
-	answered := false
+	var direct, relayed []*candidatePair
 	for _, p := range l.pairs {
+		if p.relayed() {
+			relayed = append(relayed, p)
+		} else {
+			direct = append(direct, p)
+		}
+	}
+	answered := func(p *candidatePair) bool { return p.state == succeeded }
+	var s string
+	switch {
+	case slices.ContainsFunc(direct, answered):
+		return "the peer answered at one of its addresses (" + list(direct) + "), but chose no path"
+	case slices.ContainsFunc(relayed, answered):
+		return "the peer answered through a relay (" + list(relayed) + "), but chose no path"
+	case len(direct) == 0:
+		s = l.nothingToCheck()
+	default:
+		s = l.unanswered(direct)
+	}
+	if len(relayed) > 0 {
+		s += "; nor does it answer through a relay (" + list(relayed) + ")"
+	}
+	return s
+}
+
+func list(pairs []*candidatePair) string {
+	var names []string
+	for _, p := range pairs {
 		names = append(names, p.remote.String())
-		answered = answered || p.state == succeeded
 	}
 	if len(names) > namedAddresses {
 		names = append(names[:namedAddresses], "…")
 	}
-	list := strings.Join(names, ", ")
-	if answered {
-		return "the peer answered at one of its addresses (" + list + "), but chose no path"
-	}
-	where := "at the peer's only address, " + list
-	if len(l.pairs) > 1 {
-		where = fmt.Sprintf("at any of the peer's %d addresses (%s)", len(l.pairs), list)
+	return strings.Join(names, ", ")
+}
+
+// unanswered says that none of the peer's own addresses answered, and why perhaps.
+func (l *checkList) unanswered(direct []*candidatePair) string {
+	where := "at the peer's only address, " + list(direct)
+	if len(direct) > 1 {
+		where = fmt.Sprintf("at any of the peer's %d addresses (%s)", len(direct), list(direct))
 	}
 	return "no answer " + where + l.likelyCause()
 }

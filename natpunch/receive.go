@@ -8,29 +8,34 @@ import (
 )
 
 // mayPing is when the next ping may leave, as far as this peer's budget goes. The
-// few pings of an exchange are not paced: each of them is what somebody waits for.
+// few pings of an exchange, of the selected path and to relays are not paced: each
+// of them is what somebody waits for.
 func (l *checkList) mayPing(paced bool) time.Time {
-	t := l.link.pings.ready()
-	if paced && !l.link.lastPing.IsZero() {
+	if !paced {
+		return l.link.pings.ready()
+	}
+	t := l.link.pings.holds(1 + reserve)
+	if !l.link.lastPing.IsZero() {
 		t = latest(t, l.link.lastPing.Add(pace))
 	}
 	return t
 }
 
-// sendPing sends a ping if the budgets have one left.
-func (l *checkList) sendPing(now time.Time, p *candidatePair, nominates bool) bool {
-	if l.mayPing(p != l.exchange.pair).After(now) || !l.agent.pings.take(now) {
+// sendPing sends a ping, nominating or calling for a round as m says, if the
+// budgets have one left.
+func (l *checkList) sendPing(now time.Time, p *candidatePair, m check) bool {
+	paced := p != l.exchange.pair && p != l.selected && !p.relayed()
+	if l.mayPing(paced).After(now) || !l.agent.pings.take(now) {
 		return false
 	}
 	l.link.pings.take(now)
-	l.link.lastPing = now
+	if !p.relayed() {
+		l.link.lastPing = now
+	}
 	l.link.number++
 	l.agent.number = max(l.agent.number, l.link.number)
-	m := check{
-		Type: ping, Number: l.link.number, ID: l.agent.transactionID(),
-		Nominated: nominates, Seeking: l.trust == seeking,
-	}
-	p.remember(transaction{id: m.ID, at: now, nominates: nominates})
+	m.Type, m.Number, m.ID, m.Seeking = ping, l.link.number, l.agent.transactionID(), l.trust == seeking
+	p.remember(transaction{id: m.ID, at: now, nominates: m.Nominated})
 	l.send(p.remote, m)
 	return true
 }
@@ -55,6 +60,7 @@ func (l *checkList) receivePing(now time.Time, from netip.AddrPort, m check) str
 	}
 	l.link.pongs.take(now)
 
+	l.heardThrough(from)
 	if m.Seeking {
 		l.verify(now)
 	}
@@ -63,7 +69,10 @@ func (l *checkList) receivePing(now time.Time, from netip.AddrPort, m check) str
 		return ""
 	}
 	l.answer(from, m.ID, false)
-	if l.trust == settled && l.agent.site.rank(from) <= l.selected.rank {
+	if m.Round {
+		l.called(now, from)
+	}
+	if l.trust == settled && l.rankOf(from) <= l.selected.rank || l.avoids(now, from) {
 		return ""
 	}
 	p := l.find(from)
@@ -90,20 +99,33 @@ func (l *checkList) checkBack(now time.Time, p *candidatePair) {
 // receiveNomination follows a nomination (RFC 8445, Section 7.3.1.5), but not
 // before this side's own check of the pair succeeded: until then whoever carried
 // the ping here might be all there is at that address.
+//
+// Through a relay there is nobody else, because the relayed address is of this
+// pair alone: where a side has no path, it follows at once.
 func (l *checkList) receiveNomination(now time.Time, from netip.AddrPort, m check) {
 	p := l.find(from)
-	if p == nil {
+	switch {
+	case l.avoids(now, from):
+		l.answer(from, m.ID, false) // refused
+		return
+	case (p == nil || p != l.selected) && m.Number < l.link.settled:
+		return // overtaken by the choice that was made since, or kept back by a relay
+	case p == nil:
 		if !l.mayLearn() {
 			return
 		}
 		p = l.learn(from)
 	}
 	p.nomination, p.nominatedAt = m.ID, now
-	if p == l.selected && l.trust == settled || p.state == succeeded && now.Sub(p.validAt) < pongWindow {
+	switch {
+	case p == l.selected && l.trust == settled, p.state == succeeded && now.Sub(p.validAt) < pongWindow:
 		l.follow(p)
-		return
+	case p.relayed() && (l.trust != settled || m.Seeking):
+		l.follow(p)
+		l.relays.probe = probe{pair: p, next: now} // its own check, afterwards
+	default:
+		l.checkBack(now, p)
 	}
-	l.checkBack(now, p)
 }
 
 func (l *checkList) follow(p *candidatePair) {
@@ -130,20 +152,21 @@ func (l *checkList) receivePong(now time.Time, from netip.AddrPort, m check) str
 	if !ok {
 		return demux.DropUnsolicited
 	}
-	l.observed(m.Observed)
+	if !p.relayed() {
+		l.observed(m.Observed)
+	}
 	rtt := now.Sub(t.at)
 	if !t.nominates || p.rtt == 0 {
 		// The controlled agent may hold a nomination's answer back.
 		p.rtt = rtt
 	}
 	p.validAt = now
+	if l.relays.probe.pair == p {
+		l.relays.probe = probe{}
+	}
 
 	if t.nominates {
-		if m.Nominated && l.exchange.nominates && l.exchange.pair == p {
-			l.exchange = exchange{}
-			l.selectPair(p, true)
-			l.consider(now)
-		}
+		l.nominationAnswered(now, p, m.Nominated)
 		return ""
 	}
 	if l.exchange.pair == p && !l.exchange.nominates {
@@ -151,6 +174,7 @@ func (l *checkList) receivePong(now time.Time, from netip.AddrPort, m check) str
 	}
 	p.stop()
 	p.state = succeeded
+	l.weigh(now, p, rtt)
 	switch {
 	case l.controlling:
 		l.consider(now)
@@ -170,7 +194,7 @@ func (l *checkList) observed(addr netip.AddrPort) {
 		return
 	}
 	*told = addr
-	if l.agent.site.isReflexive(addr) {
+	if l.agent.site.isReflexive(addr) && l.agent.relayed[addr] == 0 {
 		l.agent.emit(Reflexive{Node: l.node, Addr: addr})
 	}
 }

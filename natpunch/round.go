@@ -8,11 +8,18 @@ import (
 func (l *checkList) startRound(now time.Time) {
 	l.round.started, l.round.retry = now, time.Time{}
 	l.round.window, l.round.grace = time.Time{}, time.Time{}
-	l.round.learned = 0
+	l.round.learned, l.round.lost = 0, nil
 	for _, p := range l.pairs {
 		if p != l.exchange.pair {
-			p.start(now)
+			l.start(now, p)
 		}
+	}
+}
+
+// start makes p part of the round, unless it is to be avoided.
+func (l *checkList) start(now time.Time, p *candidatePair) {
+	if !l.avoids(now, p.remote) {
+		p.start(now)
 	}
 }
 
@@ -25,7 +32,7 @@ func (l *checkList) extendRound(now time.Time, fresh []*candidatePair) {
 	}
 	for _, p := range fresh {
 		if p.state == idle || p.state == failed {
-			p.start(now)
+			l.start(now, p)
 		}
 	}
 }
@@ -34,7 +41,7 @@ func (l *checkList) extendRound(now time.Time, fresh []*candidatePair) {
 func (l *checkList) startBetter(now time.Time, pairs []*candidatePair) {
 	for _, p := range pairs {
 		if p.rank > l.selected.rank && !p.pending() {
-			p.start(now)
+			l.start(now, p)
 		}
 	}
 }
@@ -53,14 +60,15 @@ func (l *checkList) advance(now time.Time) {
 		l.startRound(now)
 	}
 	for _, p := range l.pairs {
-		if p.pending() && p.pings == maxPings && !p.next.After(now) {
+		if p.pending() && p.exhausted() && !p.next.After(now) {
 			p.state, p.next = failed, time.Time{}
 		}
 	}
 	if l.controlling {
 		l.consider(now)
 	}
-	if !l.advanceExchange(now) {
+	l.advanceSearch(now)
+	if !l.advanceExchange(now) && !l.advanceProbe(now) && !l.measureDue(now) {
 		l.pingDue(now)
 	}
 	if l.controlling {
@@ -70,21 +78,22 @@ func (l *checkList) advance(now time.Time) {
 }
 
 // pingDue sends the ping that has waited longest, the selected pair's first.
+// Pings to relays are few, and not paced: they leave between the others.
 func (l *checkList) pingDue(now time.Time) {
 	var first *candidatePair
 	for _, p := range l.pairs {
-		if !p.pending() || p.pings == maxPings || p.next.After(now) {
+		if !p.pending() || p.exhausted() || p.next.After(now) || l.mayPing(!p.relayed()).After(now) {
 			continue
 		}
 		if first == nil || p.next.Before(first.next) || p.next.Equal(first.next) && p == l.selected {
 			first = p
 		}
 	}
-	if first == nil || !l.sendPing(now, first, false) {
+	if first == nil || !l.sendPing(now, first, check{}) {
 		return
 	}
 	first.state = inProgress
-	first.next = now.Add(pingGaps[first.pings])
+	first.next = now.Add(first.gaps()[first.pings])
 	first.pings++
 }
 
@@ -130,6 +139,8 @@ func (l *checkList) fail(now time.Time) {
 	l.round.retry = time.Time{}
 	l.tell()
 	l.selected, l.trust = nil, seeking
+	l.relays.probe, l.relays.search = probe{}, search{asked: l.relays.search.asked}
+	l.dropGone()
 	switch n := l.round.failures; {
 	case len(l.pairs) == 0: // until there is something to try
 	case n == 1:
@@ -148,19 +159,22 @@ func (l *checkList) nextDue() (time.Time, bool) {
 			next = t
 		}
 	}
-	send := l.mayPing(true)
+	paced, send := l.mayPing(true), l.mayPing(false)
 	for _, p := range l.pairs {
 		switch {
 		case !p.pending():
-		case p.pings == maxPings:
+		case p.exhausted():
 			sooner(p.next)
-		default:
+		case p.relayed():
 			sooner(latest(p.next, send))
+		default:
+			sooner(latest(p.next, paced))
 		}
 	}
 	if l.exchange.pair != nil {
-		sooner(latest(l.exchange.next, l.mayPing(false)))
+		sooner(latest(l.exchange.next, send))
 	}
+	l.relaysDue(func(t time.Time) { sooner(latest(t, send)) }, sooner)
 	sooner(l.round.retry)
 	sooner(l.round.window)
 	sooner(l.round.grace)

@@ -1,0 +1,74 @@
+package natpunch
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/credant/credant/discovery/keys"
+)
+
+// refusedFor is how long a path is not nominated again that the peer refused.
+const refusedFor = 30 * time.Second
+
+// avoided is a path that answers checks, and did not carry traffic.
+type avoided struct {
+	addr  netip.AddrPort
+	until time.Time
+}
+
+// Avoid says that traffic could not be moved to addr, though checks pass: it is
+// not selected for d. If it is what is selected, a Select or a Lost follows. The
+// peer learns of it when it nominates the path.
+func (a *Agent) Avoid(now time.Time, node keys.NodePublic, addr netip.AddrPort, d time.Duration) {
+	a.now = now
+	if c, ok := a.peers[node]; ok {
+		c.avoid(now, plain(addr), d)
+		a.reschedule(c)
+	}
+}
+
+func (l *checkList) avoid(now time.Time, addr netip.AddrPort, d time.Duration) {
+	l.avoided = slices.DeleteFunc(l.avoided, func(x avoided) bool { return x.addr == addr || !now.Before(x.until) })
+	if d <= 0 {
+		return
+	}
+	if len(l.avoided) == maxAvoided {
+		l.avoided = slices.Delete(l.avoided, 0, 1)
+	}
+	l.avoided = append(l.avoided, avoided{addr, now.Add(d)})
+	p := l.find(addr)
+	if p == nil {
+		return
+	}
+	p.stop()
+	p.state, p.nominatedAt = failed, time.Time{}
+	if l.exchange.pair == p {
+		l.exchange = exchange{}
+	}
+	if l.selected == p {
+		l.restart(now, "traffic did not follow to "+addr.String())
+		l.round.lost = p
+	}
+	// What is tried again then is also what it is worth searching for.
+	if s := &l.relays.search; !s.next.IsZero() && s.next.After(now.Add(d)) {
+		s.next = now.Add(d)
+	}
+}
+
+// avoids reports whether the path to addr is not to be selected now.
+func (l *checkList) avoids(now time.Time, addr netip.AddrPort) bool {
+	return slices.ContainsFunc(l.avoided, func(x avoided) bool { return x.addr == addr && now.Before(x.until) })
+}
+
+// refused takes the peer's word that it will not follow the nomination of p.
+func (l *checkList) refused(now time.Time, p *candidatePair) {
+	was := l.selected == p && l.trust == settled
+	l.avoid(now, p.remote, refusedFor)
+	if was {
+		l.round.why = "the peer refuses the path"
+	}
+	if l.controlling {
+		l.consider(now)
+	}
+}

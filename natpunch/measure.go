@@ -1,0 +1,176 @@
+package natpunch
+
+import (
+	"time"
+
+	"github.com/credant/credant/discovery/keys"
+)
+
+const (
+	// measureEvery bounds how often a peer's paths are measured.
+	measureEvery = 200 * time.Millisecond
+	// A ping through the selected relay may take this long, or three round trips;
+	// then two more follow, probeGap apart, and then the path is suspect.
+	probePatience = 150 * time.Millisecond
+	probeGap      = 100 * time.Millisecond
+
+	// Among relays, one that is betterShare and betterBy faster for betterFor takes
+	// the selected one's place.
+	betterShare = 5 // a fifth
+	betterBy    = 5 * time.Millisecond
+	betterFor   = 30 * time.Second
+	// recently is how long a measurement counts: a little more than the time
+	// between two when a peer is idle.
+	recently = 90 * time.Second
+)
+
+// gauge measures a relayed pair, and is the round trip's smooth form.
+type gauge struct {
+	due    time.Time // a ping is; zero: none
+	left   time.Time // the last one did
+	at     time.Time // it was answered
+	rtt    time.Duration
+	faster time.Time // since when than the selected relay's; zero: not
+}
+
+func (g *gauge) recent(now time.Time) bool { return !g.at.IsZero() && now.Sub(g.at) < recently }
+
+func (g *gauge) add(now time.Time, rtt time.Duration) {
+	if !g.recent(now) {
+		g.rtt = rtt
+	}
+	g.rtt += (rtt - g.rtt) / 4
+	g.at = now
+}
+
+// Measure pings every ready relayed address of the peer, and its selected path,
+// once: each second while traffic flows, each minute when not. A selected relay
+// that does not answer is suspect soon, and one that is better for a while is
+// selected in its place. It does nothing while a path is searched.
+func (a *Agent) Measure(now time.Time, node keys.NodePublic) {
+	a.now = now
+	if c, ok := a.peers[node]; ok {
+		c.measure(now)
+		a.reschedule(c)
+	}
+}
+
+func (l *checkList) measure(now time.Time) {
+	if l.trust != settled || now.Sub(l.relays.measured) < measureEvery {
+		return
+	}
+	l.relays.measured = now
+	if l.selected.relayed() && l.relays.probe.pair == nil {
+		l.relays.probe = probe{pair: l.selected, next: now}
+	}
+	// What is not the path is measured only where there is plenty left.
+	l.agent.pings.fill(now)
+	l.link.pings.fill(now)
+	plenty := l.agent.pings.tokens >= totalBurst/2 && l.link.pings.tokens >= 2*reserve
+	for _, p := range l.pairs {
+		switch {
+		case p == l.selected && !p.relayed():
+			p.gauge.due = now
+		case p.relayed() && p != l.selected && !p.gone && plenty:
+			if p.gauge.left.After(p.validAt) { // the last one was lost
+				p.gauge.faster = time.Time{}
+			}
+			p.gauge.due = now
+		}
+	}
+}
+
+// measureDue sends a ping that Measure has asked for, and tells whether it did.
+func (l *checkList) measureDue(now time.Time) bool {
+	if l.trust != settled {
+		return false
+	}
+	for _, p := range l.pairs {
+		if !p.gauge.due.IsZero() && !p.gauge.due.After(now) {
+			if !l.sendPing(now, p, check{}) {
+				return false
+			}
+			p.gauge.due, p.gauge.left = time.Time{}, now
+			return true
+		}
+	}
+	return false
+}
+
+// weigh takes a measured round trip. The controlling agent moves from one relay to
+// another that has been clearly faster for long enough.
+func (l *checkList) weigh(now time.Time, p *candidatePair, rtt time.Duration) {
+	if !p.relayed() {
+		return
+	}
+	p.gauge.add(now, rtt)
+	if !l.controlling || !l.onRelay() || p == l.selected {
+		return
+	}
+	own := &l.selected.gauge
+	gain := own.rtt - p.gauge.rtt
+	switch {
+	case !own.recent(now), gain < betterBy, gain < own.rtt/betterShare, l.avoids(now, p.remote):
+		p.gauge.faster = time.Time{}
+	case p.gauge.faster.IsZero():
+		p.gauge.faster = now
+	case now.Sub(p.gauge.faster) >= betterFor && l.exchange.pair == nil:
+		p.gauge.faster = time.Time{}
+		l.nominate(now, p)
+	}
+}
+
+// probe asks whether the selected relay still works: pings until one is answered,
+// or three are lost.
+type probe struct {
+	pair   *candidatePair // nil: none
+	tries  int
+	next   time.Time
+	urgent bool // something has been lost already
+	calls  bool // the pings call for a round of better pairs
+	called bool // one did
+}
+
+// hurryProbe is CheckConsent for a path through a relay.
+func (l *checkList) hurryProbe(now time.Time) {
+	x := &l.relays.probe
+	if x.pair == nil {
+		*x = probe{pair: l.selected, next: now}
+	}
+	if !x.urgent {
+		x.urgent, x.next = true, now
+	}
+}
+
+// advanceProbe sends what the probe has due, or ends it. It tells whether it used
+// this moment's ping.
+func (l *checkList) advanceProbe(now time.Time) bool {
+	x := &l.relays.probe
+	if x.pair == nil || x.next.After(now) {
+		return false
+	}
+	if x.tries >= maxConsent {
+		lost := l.selected
+		lost.state = failed
+		l.restart(now, "three checks through the relay were lost")
+		l.round.lost = lost
+		return false
+	}
+	if !l.sendPing(now, x.pair, check{Round: x.calls}) {
+		return true
+	}
+	x.tries++
+	switch {
+	case x.tries == 1 && !x.urgent:
+		x.next = now.Add(max(probePatience, 3*x.pair.rtt))
+	case x.tries == maxConsent && x.urgent:
+		x.next = now.Add(max(probeGap, 2*x.pair.rtt))
+	default:
+		x.next = now.Add(probeGap)
+	}
+	if x.calls && !x.called {
+		x.called = true
+		l.relays.search.begin = now.Add(x.pair.rtt / 2)
+	}
+	return true
+}
