@@ -73,3 +73,12 @@ func (c *Config) quota(of class) *Quota {
 	}
 	return &c.Stranger
 }
+
+// endpoints are where nodes reach the relay.
+func (c *Config) endpoints() []netip.AddrPort {
+	list := make([]netip.AddrPort, 0, len(c.Locals))
+	for _, a := range c.Locals {
+		list = append(list, netip.AddrPortFrom(a, c.Fronts[0]))
+	}
+	return list
+}

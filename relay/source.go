@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
 )
@@ -34,6 +35,7 @@ type holding struct {
 	registrations, allocations int
 	requests                   int64 // state of the pace
 	bytes                      *Bucket
+	waiting                    waiting
 }
 
 // sources is the table of source prefixes.
@@ -107,4 +109,13 @@ func (p prefix) wider() prefix {
 		return p&^0xff | prefixWider
 	}
 	return p&^0xffff | prefixWider
+}
+
+func prefixOf(a netip.Addr) prefix {
+	if a.Is4() {
+		b := a.As4()
+		return prefix4 | prefix(binary.BigEndian.Uint32(b[:])>>8)
+	}
+	b := a.As16()
+	return prefix(binary.BigEndian.Uint64(b[:]) >> 16)
 }
