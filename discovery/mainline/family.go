@@ -46,15 +46,6 @@ type family struct {
 	foundAt  time.Time
 }
 
-// A result is what came of one query.
-type result struct {
-	query
-	group  *group
-	answer answer
-	other  []node // of the other family
-	err    error
-}
-
 func newFamily(conn net.PacketConn, is4 bool, s *Source) *family {
 	f := &family{
 		source: s, is4: is4,
@@ -163,10 +154,16 @@ func (f *family) step(ctx context.Context, now time.Time) {
 		if !g.wake(now) {
 			continue
 		}
-		if g.refresh(now) && g.purpose == toPut {
+		g.refresh(now)
+		if g.purpose == toPut {
 			g.changed(now, f.source.item.value())
 		}
 		f.advance(ctx, now, g)
+	}
+	if f.serving != nil {
+		if p, ok := f.serving.routing.due(now); ok {
+			f.queries.Go(func() { f.probe(ctx, p) })
+		}
 	}
 	f.endFetches(now)
 	for _, g := range f.fetching {
@@ -203,7 +200,7 @@ func (f *family) lookups(yield func(*lookup) bool) {
 func (f *family) seeds(l *lookup) []node {
 	seeds := f.table.closest(l.hash, tableSeeds)
 	if f.serving != nil {
-		seeds = append(seeds, f.serving.routing.closest(l.hash, closestK)...)
+		seeds = append(seeds, f.serving.routing.closest(l.hash, closestK, netip.Addr{})...)
 	}
 	if !l.starving() {
 		return seeds
@@ -237,106 +234,11 @@ func (f *family) seedSilent(seeds []node) {
 	}
 }
 
-// query sends one query and hands back what came of it.
-func (f *family) query(ctx context.Context, g *group, q query) {
-	r := result{query: q, group: g}
-	both := f.sibling != nil && f.sibling.last.get().live == 0
-	switch {
-	case q.token != "" && g.purpose == toPut:
-		r.err = f.server.put(ctx, q, f.source.item)
-	case q.token != "":
-		r.err = f.server.announcePeer(ctx, q)
-	case g.purpose == toPut || g.purpose == toGet:
-		r.answer, r.other, r.err = f.server.get(ctx, q, both)
-	case g.purpose == toServe:
-		r.answer, r.other, r.err = f.server.findNode(ctx, q, both)
-	default:
-		r.answer, r.other, r.err = f.server.getPeers(ctx, q, both)
-	}
-	select {
-	case f.results <- r:
-	case <-ctx.Done():
-	}
-}
-
-// take hands a result to its lookup, and yields what is in it.
-func (f *family) take(now time.Time, r result) {
-	if f.serving != nil && r.token == "" {
-		f.serving.heard(now, r)
-	}
-	l := r.group.lookup(r.hash)
-	if l == nil {
-		return // yesterday's
-	}
-	if r.err != nil {
-		l.Fail(now, r.query)
-		return
-	}
-	if r.token != "" {
-		l.Accept(now, r.query)
-		return
-	}
-	f.table.add(now, node{r.answer.id, r.to})
-	f.see(now, r)
-	found := l.Answer(now, r.query, r.answer)
-	switch r.group.purpose {
-	case toMeet, toLook:
-		f.yield(now, r.group, found)
-	case toPut:
-		f.source.item.stored(r.answer.item)
-	case toGet:
-		r.group.fetch.add(r.answer.item)
-	}
-	f.offer(r)
-}
-
-func (f *family) yield(now time.Time, g *group, found []netip.AddrPort) {
-	if !g.on || g.found == nil {
-		return
-	}
-	for _, a := range found {
-		if g.purpose == toMeet {
-			if len(f.found) < maxFound {
-				f.found[a] = struct{}{}
-			}
-			f.foundAt = now
-		}
-		f.source.found(a, g.found)
-	}
-}
-
-// see takes the answering node's word on where this host is.
-func (f *family) see(now time.Time, r result) {
-	f.source.seen(r.to, r.answer.seen)
-	agreed, moved := f.vantage.see(now, r.to.Addr(), r.answer.seen)
-	if agreed {
-		f.source.located(r.answer.seen, moved)
-	}
-	if moved {
-		for _, g := range f.groups {
-			if g.on {
-				g.kick(now)
-			}
-		}
-	}
-}
-
-// offer passes nodes of the other family on, which may have nobody to begin from.
-func (f *family) offer(r result) {
-	if f.sibling == nil || len(r.other) == 0 {
-		return
-	}
-	nodes := slices.DeleteFunc(r.other, func(n node) bool {
-		return n.id == nodeID{} || n.addr.Addr().Is4() == f.is4 || !learnable(r.to, n.addr)
-	})
-	select {
-	case f.sibling.offered <- nodes[:min(len(nodes), maxLearned)]:
-	default:
-	}
-}
-
 func (f *family) next(now time.Time) time.Time {
 	next := now.Add(time.Hour)
+	if f.serving != nil {
+		next = now.Add(probeEvery)
+	}
 	for _, gs := range [][]*group{f.groups, f.fetching} {
 		for _, g := range gs {
 			if t := g.next(now); t.Before(next) {

@@ -72,9 +72,9 @@ func (g *group) kick(now time.Time) {
 }
 
 // refresh takes the hashes of this time of day, now and then.
-func (g *group) refresh(now time.Time) (done bool) {
+func (g *group) refresh(now time.Time) {
 	if now.Before(g.hashesAt) {
-		return false
+		return
 	}
 	g.hashesAt = now.Add(hashesEvery)
 	hashes := g.hashes(now)
@@ -95,7 +95,6 @@ func (g *group) refresh(now time.Time) (done bool) {
 		lookups = append(lookups, l)
 	}
 	g.lookups = lookups
-	return true
 }
 
 func (g *group) lookup(h infoHash) *lookup {

@@ -29,7 +29,7 @@ type Item struct {
 	Key  ed25519.PrivateKey
 	Salt string // at most 64 bytes
 	// Value returns up to MaxItemValue bytes, or nil when there is nothing to put. It is
-	// called from any goroutine, must not block, and is looked at each 30 s and after Kick.
+	// looked at each second, from any goroutine, and must not block.
 	Value func() []byte
 }
 
@@ -55,6 +55,8 @@ func (i *item) value() ([]byte, bool) {
 	s, n := parseString(i.v)
 	return s, n > 0 && n == len(i.v)
 }
+
+func (i *item) mutable() bool { return i != nil && i.key != [ed25519.PublicKeySize]byte{} }
 
 func (i *item) verify(salt []byte) bool {
 	return ed25519.Verify(i.key[:], signedPart(salt, i.seq, i.v), i.sig[:])

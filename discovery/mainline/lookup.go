@@ -36,9 +36,9 @@ const (
 	// Fast polls ask every other of the closest nodes in turn: an announce is at all
 	// of them, and libtorrent bans an address, behind which several of us may be, at
 	// 5 queries a second.
-	fastFor     = 2 * time.Minute // after a start, a network change or a lost peer
-	fastEvery   = time.Second
-	fastShare   = 2
+	fastFor   = 2 * time.Minute // after a start, a network change or a lost peer
+	fastEvery = time.Second
+	fastShare = 2
 	// lookFor is fastFor where nobody is announced: who is looked for has been there
 	// for a while, and the search finds it.
 	lookFor     = 20 * time.Second

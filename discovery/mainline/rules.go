@@ -200,6 +200,26 @@ func (f *fields) value(key string) []byte {
 	return nil
 }
 
+// string is what the string at key holds, nil where it lacks the key.
+func (f *fields) string(key string) []byte {
+	v := f.value(key)
+	if v == nil {
+		return nil
+	}
+	s, _ := parseString(v)
+	return s
+}
+
+// int is what the integer at key is.
+func (f *fields) int(key string) (v int64, ok bool) {
+	b := f.value(key)
+	if b == nil {
+		return 0, false
+	}
+	v, n := parseInt(b)
+	return v, n > 0
+}
+
 func (f *fields) has(keys ...string) bool {
 	for _, k := range keys {
 		if f.value(k) == nil {

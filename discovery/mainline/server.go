@@ -75,6 +75,11 @@ func (s *server) get(ctx context.Context, q query, both bool) (answer, []node, e
 	return s.question(ctx, q, "get", krpc.MsgArgs{Target: krpc.ID(q.hash)}, both)
 }
 
+// ping asks the node whether it lives.
+func (s *server) ping(ctx context.Context, to netip.AddrPort) (answer, []node, error) {
+	return s.question(ctx, query{to: to}, "ping", krpc.MsgArgs{}, false)
+}
+
 func (s *server) question(ctx context.Context, q query, method string, args krpc.MsgArgs, both bool) (answer, []node, error) {
 	if both {
 		args.Want = []krpc.Want{krpc.WantNodes, krpc.WantNodes6}
