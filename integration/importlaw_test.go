@@ -27,7 +27,9 @@ var law = map[string][]string{
 	"relay":          {},
 	"dns":            {},
 	"deploy":         {},
-	"control/relayd": {"relay"},
+	"control/relayd": {"relay", "discovery"},
+
+	"cmd/credant-relay": {"cmd", "control/relayd"},
 }
 
 type goPackage struct {
@@ -69,7 +71,13 @@ func TestMayImport(t *testing.T) {
 		{"wgsetup", "control", false},
 		{"control", "wgsetup/sideport", true},
 		{"control/relayd", "relay/server", true},
+		{"control/relayd", "discovery/mainline", true},
 		{"control/relayd", "control", false},
+		{"control/relayd", "natpunch", false},
+		{"cmd/credant-relay", "control/relayd", true},
+		{"cmd/credant-relay", "cmd/internal/cli", true},
+		{"cmd/credant-relay", "control", false},
+		{"cmd/credant-relay", "relay", false},
 		{"cmd/credant", "control/localapi", true},
 		{"cmd/credant", "discovery/keys", true},
 		{"cmd/credant", "discovery", false},

@@ -63,3 +63,22 @@ func One[T any](fs *pflag.FlagSet, name string, target *T, kind, def string, par
 func Many[T any](fs *pflag.FlagSet, name string, target *[]T, kind string, parse func(string) (T, error), usage string) {
 	fs.Var(&values[T]{target: target, kind: kind, parse: parse}, name, usage)
 }
+
+// Arguments are those that set in another set of the same flags what was set in
+// this one.
+func Arguments(fs *pflag.FlagSet) []string {
+	var args []string
+	fs.VisitAll(func(f *pflag.Flag) {
+		if !f.Changed {
+			return
+		}
+		texts := []string{f.Value.String()}
+		if l, ok := f.Value.(repeatable); ok {
+			texts = l.list()
+		}
+		for _, t := range texts {
+			args = append(args, "--"+f.Name+"="+t)
+		}
+	})
+	return args
+}

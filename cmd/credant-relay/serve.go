@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/credant/credant/control/relayd"
+)
+
+// serve runs the relay until ctx ends.
+func (p *program) serve(ctx context.Context) error {
+	s, err := p.resolve()
+	if err != nil {
+		return err
+	}
+	c := s.relay()
+	c.Level = new(slog.LevelVar)
+	c.Level.Set(s.logLevel)
+	c.Log = slog.New(newHandler(p.stderr, s.logFormat, c.Level))
+	notify := newNotifier(p.getenv("NOTIFY_SOCKET"))
+	reloads := make(chan relayd.Config)
+	c.Reloads = reloads
+
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	ended, end := context.WithCancel(ctx)
+	reread := make(chan struct{})
+	go func() {
+		defer close(reread)
+		p.reread(ended, hangups, reloads, c.Log)
+	}()
+	defer func() {
+		signal.Stop(hangups)
+		end()
+		<-reread
+	}()
+	stop := context.AfterFunc(ctx, func() { notify.send("STOPPING=1") })
+	defer stop()
+
+	return p.relay(ctx, c, func(info relayd.Info) {
+		if err := info.Write(p.stdout); err != nil {
+			c.Log.Warn("tell how to reach the relay", "err", err)
+		}
+		notify.send(fmt.Sprintf("READY=1\nSTATUS=--relay %s", info.Give[0]))
+	})
+}
+
+func newHandler(w io.Writer, format string, level slog.Leveler) slog.Handler {
+	options := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.NewJSONHandler(w, options)
+	}
+	return slog.NewTextHandler(w, options)
+}
+
+// reread reads the settings again at each SIGHUP. Those that are wrong change
+// nothing.
+func (p *program) reread(ctx context.Context, hangups <-chan os.Signal, reloads chan<- relayd.Config, log *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+		}
+		s, err := p.resolve()
+		if err != nil {
+			log.Error("settings not reread", "err", err)
+			continue
+		}
+		select {
+		case reloads <- s.relay():
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,179 @@
+package relayd
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/mainline"
+	"github.com/credant/credant/relay/wire"
+)
+
+// itemSalt names the relay's item (BEP 44) among those of its key.
+const itemSalt = "credant-relay"
+
+// announced is what the DHT is told of this relay, from goroutines of its own.
+type announced struct {
+	key wire.ServerPrivate
+
+	mu     sync.Mutex
+	silent bool
+	allow  []keys.NetworkID
+	given  []string                // HOST:PORT that mean something on the internet
+	seen   map[bool]netip.AddrPort // where the internet sees this host, by "is IPv6"
+}
+
+func newAnnounced(key wire.ServerPrivate, c Config, give []wire.ServerAddress) *announced {
+	a := &announced{key: key, seen: make(map[bool]netip.AddrPort)}
+	for _, g := range give {
+		if at, ok := g.AddrPort(); ok && private(at.Addr()) {
+			continue
+		}
+		g.Key = wire.ServerPublic{} // the item is under the key
+		a.given = append(a.given, g.String())
+	}
+	a.set(c)
+	return a
+}
+
+func (a *announced) set(c Config) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.silent, a.allow = c.NoAnnounce, c.Allow
+}
+
+// seenAt takes an address at which others see the front port, and tells whether
+// it is news.
+func (a *announced) seenAt(addr netip.AddrPort) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	six := addr.Addr().Is6()
+	news := a.seen[six] != addr
+	a.seen[six] = addr
+	return news
+}
+
+// addrs is the item's value in parts. What others see stands in only where this
+// host knows no address of its own that means something to them.
+func (a *announced) addrs() []string {
+	if len(a.given) > 0 {
+		return a.given
+	}
+	var seen []string
+	for _, six := range []bool{false, true} {
+		if addr := a.seen[six]; addr.IsValid() {
+			seen = append(seen, addr.String())
+		}
+	}
+	return seen
+}
+
+// hashes are where nodes look for a relay: those of the networks that it serves,
+// or everyone's.
+func (a *announced) hashes(time.Time) [][20]byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.silent:
+		return nil
+	case len(a.allow) == 0:
+		return [][20]byte{keys.PublicRelayInfoHash()}
+	}
+	var all [][20]byte
+	for _, id := range a.allow {
+		all = append(all, id.RelayInfoHash())
+	}
+	return all
+}
+
+// value is the item: the relay's addresses, separated by spaces.
+func (a *announced) value() []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.silent {
+		return nil
+	}
+	var b []byte
+	for _, addr := range a.addrs() {
+		if len(b)+1+len(addr) > mainline.MaxItemValue {
+			break
+		}
+		if len(b) > 0 {
+			b = append(b, ' ')
+		}
+		b = append(b, addr...)
+	}
+	return b
+}
+
+// newDHT makes this host a DHT node on the front port of the first address of
+// each family.
+func newDHT(c Config, f *fronts, a *announced, locals []netip.Addr, located func(netip.AddrPort)) *mainline.Source {
+	config := mainline.Config{
+		Bootstrap:  c.DHTBootstrap,
+		KnownNodes: readNodes(c.StateDir, c.Log),
+		Announce:   a.hashes,
+		Item:       &mainline.Item{Key: ed25519.NewKeyFromSeed(a.key.Seed()), Salt: itemSalt, Value: a.value},
+		Serve:      true,
+		Located:    func(addr netip.AddrPort, _ bool) { located(addr) },
+		Log:        c.Log,
+	}
+	for _, host := range c.Advertise {
+		if addr, err := netip.ParseAddr(host); err == nil {
+			config.Public = append(config.Public, addr)
+		}
+	}
+	for _, addr := range locals {
+		switch {
+		case addr.Is4() && config.IPv4 == nil:
+			config.IPv4 = f.dhtConn(addr)
+		case addr.Is6() && config.IPv6 == nil:
+			config.IPv6 = f.dhtConn(addr)
+		}
+	}
+	return mainline.New(config)
+}
+
+// nodesFile remembers DHT nodes, an address a line, so that a restart needs no
+// bootstrap nodes. It can be lost.
+const nodesFile = "dht.nodes"
+
+func readNodes(stateDir string, log *slog.Logger) []netip.AddrPort {
+	b, err := os.ReadFile(filepath.Join(stateDir, nodesFile))
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			log.Warn("dht nodes not remembered", "err", err)
+		}
+		return nil
+	}
+	var nodes []netip.AddrPort
+	for line := range strings.Lines(string(b)) {
+		addr, err := netip.ParseAddrPort(strings.TrimSpace(line))
+		if err == nil && len(nodes) < mainline.MaxNodes {
+			nodes = append(nodes, addr)
+		}
+	}
+	return nodes
+}
+
+func writeNodes(stateDir string, nodes []netip.AddrPort, log *slog.Logger) {
+	if len(nodes) == 0 {
+		return // what answered last time may do so again
+	}
+	var b bytes.Buffer
+	for _, n := range nodes {
+		b.WriteString(n.String() + "\n")
+	}
+	if err := replace(stateDir, nodesFile, b.Bytes()); err != nil {
+		log.Warn("remember dht nodes", "err", err)
+	}
+}
