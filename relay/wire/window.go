@@ -54,3 +54,10 @@ func (h *Have) Toggle(node keys.NodePublic, blob []byte) {
 		h[i] ^= sum[i]
 	}
 }
+
+// Add adds another sum to this one, or takes it out again.
+func (h *Have) Add(o Have) {
+	for i := range h {
+		h[i] ^= o[i]
+	}
+}

@@ -1,0 +1,272 @@
+package client
+
+import (
+	"io"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/credant/credant/relay/wire"
+)
+
+// askAfter are the pauses before each ask; the last one goes on for ever.
+var askAfter = [...]time.Duration{
+	0, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second,
+	2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute,
+}
+
+const (
+	// asksUnanswered say that nobody is there: 3.85 s.
+	asksUnanswered = 5
+	// preferIPv6 is its head start (RFC 8305 gives more, but a UDP answer costs
+	// no connection).
+	preferIPv6 = 50 * time.Millisecond
+	// preferKept is the head start of the address that works: moving to another
+	// one moves every allocation.
+	preferKept = 250 * time.Millisecond
+	// askEvery is how often at most the relay can make itself asked anew.
+	askEvery = time.Second
+	// idleEvery is how often a relay is asked that nothing else is said to.
+	idleEvery = time.Minute
+)
+
+// link is where the relay answers.
+type link struct {
+	want  wire.ServerPublic // zero: whoever answers
+	addrs []netip.AddrPort
+	begun bool
+	asks  []*asking // none: not asking
+	began time.Time // of the asks
+	again time.Time // to ask then; zero: not
+
+	state    State
+	reason   string    // why it is down
+	since    time.Time // when it went down
+	heard    time.Time // when something proven last came from it
+	addr     netip.AddrPort
+	key      wire.ServerPublic
+	rtt      time.Duration
+	observed netip.AddrPort
+}
+
+// asking is the asks to one address until a challenge comes.
+type asking struct {
+	to   netip.AddrPort
+	sent [4]struct {
+		tx wire.TransactionID
+		at time.Time
+	}
+	n    int
+	next time.Time
+}
+
+func (a *asking) isDue(now time.Time) bool { return !now.Before(a.next) }
+
+// send asks once more.
+func (a *asking) send(c *Client, now time.Time) {
+	s := &a.sent[a.n%len(a.sent)]
+	if _, err := io.ReadFull(c.rand, s.tx[:]); err != nil {
+		panic("read random bytes: " + err.Error()) // crypto/rand never fails
+	}
+	s.at = now
+	a.n++
+	a.next = now.Add(askAfter[min(a.n, len(askAfter)-1)])
+	c.tell(Send{a.to, wire.AppendAsk(nil, s.tx)})
+}
+
+// open reads the challenge to one of the last asks.
+func (a *asking) open(now time.Time, b []byte, want wire.ServerPublic) (wire.Challenge, time.Duration, error) {
+	tx, err := wire.ChallengeID(b)
+	if err != nil {
+		return wire.Challenge{}, 0, err
+	}
+	for i := range a.sent[:min(a.n, len(a.sent))] {
+		if s := &a.sent[i]; s.tx == tx {
+			challenge, err := wire.OpenChallenge(b, tx, want)
+			return challenge, now.Sub(s.at), err
+		}
+	}
+	return wire.Challenge{}, 0, wire.ErrMismatch
+}
+
+// ask begins to ask at all addresses.
+func (l *link) ask(now time.Time) {
+	l.asks, l.began, l.again = nil, now, time.Time{}
+	addrs := slices.Clone(l.addrs)
+	if l.addr.IsValid() && !slices.Contains(addrs, l.addr) && (len(addrs) == 0 || l.state == StateUp) {
+		addrs = append(addrs, l.addr)
+	}
+	kept := l.state == StateUp && l.addr.IsValid()
+	have6 := slices.ContainsFunc(addrs, func(a netip.AddrPort) bool { return a.Addr().Is6() })
+	for _, a := range addrs {
+		at := now
+		switch {
+		case kept && a != l.addr:
+			at = now.Add(preferKept)
+		case !kept && have6 && a.Addr().Is4():
+			at = now.Add(preferIPv6)
+		}
+		l.asks = append(l.asks, &asking{to: a, next: at})
+	}
+}
+
+// askSoon asks as soon as the relay may be asked again.
+func (l *link) askSoon(now time.Time) {
+	if len(l.asks) > 0 || !l.again.IsZero() {
+		return
+	}
+	if l.again = l.began.Add(askEvery); !now.Before(l.again) {
+		l.ask(now)
+	}
+}
+
+func (c *Client) advanceLink(now time.Time) {
+	l := &c.link
+	if !l.begun {
+		l.begun = true
+		l.ask(now)
+	}
+	if !l.again.IsZero() && !now.Before(l.again) {
+		l.ask(now)
+	}
+	if l.state == StateUp && len(l.asks) == 0 && c.isIdle() && !now.Before(l.heard.Add(idleEvery)) {
+		l.ask(now)
+	}
+	for _, a := range l.asks {
+		if !a.isDue(now) {
+			continue
+		}
+		if a.n >= asksUnanswered && l.state != StateDown {
+			c.down(now, "no answer to "+a.to.String())
+			break // asks have begun anew, or go on
+		}
+		a.send(c, now)
+	}
+	if l.state == StateDown && !now.Before(l.since.Add(boundLifetime)) {
+		c.loseAll("relay is down")
+	}
+}
+
+func (c *Client) nextLink(sooner func(time.Time)) {
+	l := &c.link
+	sooner(l.again)
+	for _, a := range l.asks {
+		sooner(a.next)
+	}
+	if l.state == StateUp && len(l.asks) == 0 && c.isIdle() {
+		sooner(l.heard.Add(idleEvery))
+	}
+	if l.state == StateDown && c.pairs.anyKnown() {
+		sooner(l.since.Add(boundLifetime))
+	}
+}
+
+// isIdle reports whether nothing refreshes the session.
+func (c *Client) isIdle() bool { return len(c.calls.all()) == 0 && !c.toRefresh() }
+
+// down gives up what was being said and goes on asking.
+func (c *Client) down(now time.Time, reason string) {
+	l := &c.link
+	l.state, l.reason, l.since = StateDown, reason, now
+	c.dropCalls()
+	c.pausePairs()
+	c.registration.registered = false
+	if len(l.asks) == 0 {
+		l.ask(now)
+	}
+	c.tell(Down{reason})
+}
+
+func (c *Client) receiveChallenge(now time.Time, from netip.AddrPort, b []byte) string {
+	i := slices.IndexFunc(c.link.asks, func(a *asking) bool { return a.to == from })
+	if i < 0 {
+		if p := c.pairs.at(from); p != nil && p.ask != nil {
+			return c.challengedAt(now, p, b)
+		}
+		return "unasked"
+	}
+	challenge, rtt, err := c.link.asks[i].open(now, b, c.link.want)
+	if err != nil {
+		return wire.DropReason(err)
+	}
+	return c.up(now, from, challenge, rtt)
+}
+
+// up takes the first answer of all.
+func (c *Client) up(now time.Time, from netip.AddrPort, challenge wire.Challenge, rtt time.Duration) string {
+	l := &c.link
+	fresh := c.session == nil || !c.session.isWith(challenge)
+	if fresh {
+		s, err := newSession(challenge, c.rand)
+		if err != nil {
+			return wire.DropReason(err)
+		}
+		c.session = s
+	}
+	was, moved := *l, l.addr != from
+	l.asks, l.state, l.reason, l.heard = nil, StateUp, "", now
+	l.addr, l.key, l.observed, l.rtt = from, challenge.Server, challenge.Observed, rtt
+	c.session.cookie.renew(now, challenge.Cookie, c.session.number)
+
+	if was.state != StateUp || moved || was.observed != l.observed || was.key != l.key {
+		c.tell(Up{l.key, l.addr, l.rtt, l.observed})
+	}
+	lost := fresh || was.state == StateDown || c.session.lost
+	c.session.lost = false
+	switch {
+	case lost:
+		c.dropCalls()
+		c.registration.registered = false
+		if fresh {
+			c.registration.again = time.Time{}
+		}
+		c.allocateAnew(fresh)
+	case moved || was.observed != l.observed:
+		c.bindAnew(now)
+	}
+	if moved {
+		c.readdress(now)
+	}
+	c.resumeCalls(now)
+	if !lost && (moved || was.observed != l.observed) && c.toRefresh() {
+		c.refresh(now) // so that what the relay pushes comes here
+	}
+	return ""
+}
+
+func (c *Client) receiveReset(now time.Time, from netip.AddrPort, b []byte) string {
+	cause, err := wire.ParseReset(b)
+	if err != nil {
+		return wire.DropReason(err)
+	}
+	if from == c.link.addr {
+		// Its first bytes are of the cookie, which none but the relay and who
+		// sees our datagrams can know.
+		for _, k := range c.calls.all() {
+			if k.tries > 0 && k.cause == cause {
+				c.session.lost = true
+				c.askAgain(now)
+				return ""
+			}
+		}
+		return "reset-unknown"
+	}
+	p := c.pairs.at(from)
+	if p == nil || !p.granted || p.ask != nil || c.link.state != StateUp {
+		return "reset-unknown"
+	}
+	if now.Before(p.resetAt.Add(askEvery)) {
+		return "reset-rate"
+	}
+	p.resetAt = now
+	c.bindAgain(now, p)
+	return ""
+}
+
+// askAgain asks for a new cookie; what is being said waits for it.
+func (c *Client) askAgain(now time.Time) {
+	for _, k := range c.calls.all() {
+		k.waiting = true
+	}
+	c.link.askSoon(now)
+}

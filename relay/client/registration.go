@@ -1,0 +1,232 @@
+package client
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/relay/wire"
+)
+
+const (
+	refreshEvery = 25 * time.Second // under the 30 s for which the strictest NATs keep a mapping
+	// maxFound is how many other nodes a relay can name.
+	maxFound = 64
+)
+
+// registration is what the relay has of this node, and what it says of others.
+type registration struct {
+	blob       []byte // nil: not to be registered
+	registered bool   // with blob, or the one before
+	again      time.Time
+	refreshAt  time.Time
+
+	others      int
+	addrs       []netip.AddrPort // as told last
+	first, last uint16           // relay ports; zero: not known
+
+	found map[keys.NodePublic]found
+	have  wire.Have
+	stale time.Time // what was not pushed since may be gone; zero: all is well
+}
+
+// found is what the relay has said of another node.
+type found struct {
+	sum    wire.Have // of the blob
+	pushed time.Time
+}
+
+func (c *Client) setBlob(now time.Time, blob []byte) {
+	r := &c.registration
+	if len(blob) > wire.MaxBlob {
+		c.refused = fmt.Sprintf("register: %d bytes, at most %d fit", len(blob), wire.MaxBlob)
+		blob = nil
+	}
+	if len(blob) == 0 {
+		if r.blob == nil {
+			return
+		}
+		r.blob, r.found, r.have, r.others = nil, nil, wire.Have{}, 0
+		was := r.registered || c.calls.main[register] != nil
+		r.registered, r.stale = false, time.Time{}
+		c.drop(c.calls.main[register])
+		if was && len(c.pairs.list) == 0 {
+			c.leave(now)
+		}
+		return
+	}
+	if bytes.Equal(blob, r.blob) {
+		return
+	}
+	r.blob = slices.Clone(blob)
+	c.drop(c.calls.main[leave])
+	if c.link.state == StateUp && now.After(r.again) {
+		c.register(now)
+	}
+}
+
+func (c *Client) register(now time.Time) {
+	c.registration.again = time.Time{}
+	c.drop(c.calls.main[refresh])
+	c.start(now, &call{op: register, blob: c.registration.blob})
+}
+
+func (c *Client) refresh(now time.Time) { c.start(now, &call{op: refresh}) }
+
+// leave tells the relay to forget this node, unless it is down.
+func (c *Client) leave(now time.Time) {
+	if c.link.state == StateUp && c.session != nil {
+		c.drop(c.calls.main[refresh])
+		c.start(now, &call{op: leave})
+	}
+}
+
+// toRefresh reports whether the relay keeps something for this node.
+func (c *Client) toRefresh() bool { return c.registration.registered || c.pairs.anyGranted() }
+
+func (c *Client) advanceRegistration(now time.Time) {
+	r := &c.registration
+	if c.link.state != StateUp || c.session == nil {
+		return
+	}
+	switch {
+	case c.calls.main[register] != nil && c.calls.main[register].tries <= callsUnanswered:
+	case r.blob != nil && !r.registered && c.calls.main[register] == nil && !now.Before(r.again):
+		c.register(now)
+	case c.toRefresh() && c.calls.main[refresh] == nil && !now.Before(r.refreshAt):
+		c.refresh(now)
+	}
+}
+
+func (c *Client) nextRegistration(sooner func(time.Time)) {
+	r := &c.registration
+	if k := c.calls.main[register]; c.link.state != StateUp || k != nil && k.tries <= callsUnanswered {
+		return
+	}
+	if r.blob != nil && !r.registered && c.calls.main[register] == nil {
+		sooner(r.again)
+	}
+	if c.toRefresh() && c.calls.main[refresh] == nil {
+		sooner(r.refreshAt)
+	}
+}
+
+func (c *Client) registered(now time.Time, k *call, g *wire.Registered) {
+	r := &c.registration
+	again := r.registered && slices.Equal(r.addrs, g.Addrs)
+	r.registered, r.addrs, r.first, r.last = true, g.Addrs, g.First, g.Last
+	c.keptFor(now, g.Lifetime)
+	if !again {
+		c.tell(Registered{slices.Clone(g.Addrs)})
+	}
+	c.checkPorts(now)
+	c.sweep(k.began, g.Others)
+}
+
+// keptFor sets the next refresh.
+func (c *Client) keptFor(now time.Time, lifetime time.Duration) {
+	every := refreshEvery
+	if lifetime > 0 {
+		every = max(min(every, lifetime/3), 5*time.Second)
+	}
+	c.registration.refreshAt = now.Add(every)
+}
+
+func (c *Client) refreshed(now, sent time.Time, others int) {
+	c.keptFor(now, 0)
+	c.sweep(sent, others)
+}
+
+// sweep finds those that are gone without that the relay's word of it arrived.
+// Where both sides hold different blobs, the relay pushes all again; so what it
+// has not pushed since the last time that there were too many here is gone.
+func (c *Client) sweep(sent time.Time, others int) {
+	r := &c.registration
+	r.others = others
+	if others >= len(r.found) {
+		r.stale = time.Time{}
+		return
+	}
+	if r.stale.IsZero() {
+		r.stale = sent
+		return
+	}
+	var gone []keys.NodePublic
+	for node, f := range r.found {
+		if f.pushed.Before(r.stale) {
+			gone = append(gone, node)
+		}
+	}
+	slices.SortFunc(gone, keys.NodePublic.Compare)
+	for _, node := range gone {
+		c.gone(node)
+	}
+	r.stale = time.Time{}
+}
+
+func (c *Client) gone(node keys.NodePublic) {
+	r := &c.registration
+	f, ok := r.found[node]
+	if !ok {
+		return
+	}
+	r.have.Add(f.sum)
+	delete(r.found, node)
+	c.tell(Gone{node})
+}
+
+func (c *Client) foundNode(now time.Time, b *wire.Blob) string {
+	r := &c.registration
+	old, known := r.found[b.Node]
+	switch {
+	case r.blob == nil || b.Node == c.signer.Node.Public():
+		return "unwanted"
+	case !known && len(r.found) >= maxFound:
+		return "found-full"
+	}
+	var sum wire.Have
+	sum.Toggle(b.Node, b.Data)
+	if r.found == nil {
+		r.found = make(map[keys.NodePublic]found)
+	}
+	r.found[b.Node] = found{sum, now}
+	if known && old.sum == sum {
+		return ""
+	}
+	if known {
+		r.have.Add(old.sum)
+	}
+	r.have.Add(sum)
+	c.tell(Found{b.Node, b.Data, b.Age})
+	return ""
+}
+
+func (c *Client) receivePush(now time.Time, b []byte) string {
+	if c.session == nil {
+		return "unasked"
+	}
+	p, err := c.session.OpenPush(b)
+	if err != nil {
+		return wire.DropReason(err)
+	}
+	if !c.session.pushes.Take(p.Number) {
+		return "" // each comes twice
+	}
+	if c.link.state == StateUp {
+		c.link.heard = now
+	}
+	switch {
+	case p.Blob != nil:
+		return c.foundNode(now, p.Blob)
+	case p.Gone != nil:
+		c.gone(p.Gone.Node)
+	case p.PeerBound != nil:
+		return c.peerBound(now, p.PeerBound)
+	case p.Leaving != nil:
+		c.tell(Leaving{p.Leaving.Grace})
+	}
+	return ""
+}

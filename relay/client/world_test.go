@@ -1,0 +1,287 @@
+package client
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/relay/wire"
+)
+
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// world is clients and a relay in virtual time, with a network between them that
+// delays, loses and reorders.
+type world struct {
+	t      testing.TB
+	now    time.Time
+	rng    *rand.Rand
+	delay  time.Duration // one way
+	jitter time.Duration
+	loss   float64
+	events events
+	order  int
+	relay  *model
+	hosts  []*host
+	dead   map[netip.Addr]bool // addresses of the relay that nothing reaches
+}
+
+// host is a client, where the relay sees it, and what it said.
+type host struct {
+	name   string
+	w      *world
+	node   keys.NodePrivate
+	client *Client
+	said   []said
+	sent   []said // Sends
+	drops  map[string]int
+	// port and v4 say how its NAT maps it: every destination alike.
+	v4, v6 netip.Addr
+	port   uint16
+	mute   bool // sends nothing
+}
+
+type said struct {
+	at  time.Duration // since the epoch
+	out Output
+}
+
+type event struct {
+	at    time.Time
+	order int
+	do    func()
+}
+
+type events []event
+
+func (e events) Len() int { return len(e) }
+func (e events) Less(i, j int) bool {
+	return e[i].at.Before(e[j].at) || e[i].at.Equal(e[j].at) && e[i].order < e[j].order
+}
+func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	old := *e
+	x := old[len(old)-1]
+	*e = old[:len(old)-1]
+	return x
+}
+
+var (
+	main4 = netip.MustParseAddrPort("203.0.113.5:3478")
+	main6 = netip.MustParseAddrPort("[2001:db8::5]:3478")
+)
+
+func newWorld(t testing.TB, seed uint64) *world {
+	w := &world{
+		t: t, now: epoch, rng: rand.New(rand.NewPCG(seed, 1)), delay: 20 * time.Millisecond,
+		dead: map[netip.Addr]bool{},
+	}
+	w.relay = newModel(w)
+	return w
+}
+
+func testNetwork(t testing.TB) keys.NetworkKey {
+	t.Helper()
+	k, err := keys.ParseNetworkKey([]byte("one network key of 32 bytes, yes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// add makes a host with a client that knows the relay's addresses.
+func (w *world) add(addrs ...netip.AddrPort) *host {
+	w.t.Helper()
+	n := byte(len(w.hosts) + 1)
+	seed := [32]byte{n}
+	node, err := keys.ParseNodePrivate(seed[:])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	network := testNetwork(w.t)
+	h := &host{
+		name: fmt.Sprint("host ", n), w: w, node: node, drops: map[string]int{},
+		v4: netip.AddrFrom4([4]byte{198, 51, 100, n}), v6: netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: n}), port: 50000,
+	}
+	h.client = New(Config{Network: network.ID(), Sign: network.SignID, Node: node, Rand: chaos{w.rng}},
+		Server{w.relay.identity.Public(), addrs})
+	w.hosts = append(w.hosts, h)
+	return h
+}
+
+// chaos makes a seeded generator an io.Reader.
+type chaos struct{ rng *rand.Rand }
+
+func (c chaos) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = byte(c.rng.Uint32())
+	}
+	return len(b), nil
+}
+
+func (w *world) at(d time.Duration, do func()) {
+	w.order++
+	heap.Push(&w.events, event{w.now.Add(d), w.order, do})
+}
+
+// carry delivers a datagram, or not.
+func (w *world) carry(do func()) {
+	if w.rng.Float64() < w.loss {
+		return
+	}
+	d := w.delay
+	if w.jitter > 0 {
+		d += time.Duration(w.rng.Int64N(int64(w.jitter)))
+	}
+	w.at(d, do)
+}
+
+// source is where the relay sees what the host sends to an address.
+func (h *host) source(to netip.AddrPort) netip.AddrPort {
+	if to.Addr().Is4() {
+		return netip.AddrPortFrom(h.v4, h.port)
+	}
+	return netip.AddrPortFrom(h.v6, h.port)
+}
+
+func (h *host) pump() {
+	for range 100 {
+		outs := h.client.Advance(h.w.now)
+		for _, o := range outs {
+			s := said{h.w.now.Sub(epoch), o}
+			send, ok := o.(Send)
+			if !ok {
+				h.said = append(h.said, s)
+				h.check(o)
+				continue
+			}
+			h.sent = append(h.sent, s)
+			from := h.source(send.To)
+			if !h.mute && !h.w.dead[send.To.Addr()] {
+				h.w.carry(func() { h.w.relay.receive(send.To, from, send.Data) })
+			}
+		}
+		if next, ok := h.client.Next(); !ok || next.After(h.w.now) {
+			return
+		}
+	}
+	h.w.t.Fatalf("%s: Advance never comes to rest", h.name)
+}
+
+// check holds what is told to what was told before.
+func (h *host) check(o Output) {
+	known := map[keys.NodePublic]netip.AddrPort{}
+	for _, s := range h.said[:len(h.said)-1] {
+		switch o := s.out.(type) {
+		case Allocated:
+			known[o.Peer] = o.Addr
+		case Lost:
+			delete(known, o.Peer)
+		}
+	}
+	switch o := o.(type) {
+	case Bound:
+		if known[o.Peer] != o.Addr {
+			h.w.t.Errorf("%s: %+v of an allocation that is not known", h.name, o)
+		}
+	case Lost:
+		if known[o.Peer] != o.Addr {
+			h.w.t.Errorf("%s: %+v of an allocation that is not known", h.name, o)
+		}
+	case Allocated:
+		if _, ok := known[o.Peer]; ok {
+			h.w.t.Errorf("%s: %+v without that the old one was lost", h.name, o)
+		}
+	}
+}
+
+// run lets time pass.
+func (w *world) run(d time.Duration) {
+	w.t.Helper()
+	end := w.now.Add(d)
+	for range 10_000_000 {
+		for _, h := range w.hosts {
+			h.pump()
+		}
+		next := end
+		if len(w.events) > 0 && w.events[0].at.Before(next) {
+			next = w.events[0].at
+		}
+		for _, h := range w.hosts {
+			if t, ok := h.client.Next(); ok && t.Before(next) {
+				next = t
+			}
+		}
+		w.now = next
+		if !next.Before(end) {
+			return
+		}
+		for len(w.events) > 0 && !w.events[0].at.After(w.now) {
+			heap.Pop(&w.events).(event).do()
+		}
+	}
+	w.t.Fatal("time stands still")
+}
+
+// until lets time pass until something holds, and says how long it took.
+func (w *world) until(limit time.Duration, what string, holds func() bool) time.Duration {
+	w.t.Helper()
+	from := w.now
+	for w.now.Sub(from) < limit {
+		if holds() {
+			return w.now.Sub(from)
+		}
+		w.run(time.Millisecond)
+	}
+	w.t.Fatalf("not within %v: %s", limit, what)
+	return 0
+}
+
+func (h *host) forget() { h.said, h.sent = nil, nil }
+
+// ready reports whether both halves of the pair are bound, as h was told.
+func (h *host) ready(peer *host) bool {
+	for _, a := range h.client.Status().Allocations {
+		if a.Peer == peer.node.Public() {
+			return a.Bound && a.Ready
+		}
+	}
+	return false
+}
+
+func (h *host) port4(peer *host) netip.AddrPort {
+	for _, a := range h.client.Status().Allocations {
+		if a.Peer == peer.node.Public() {
+			return a.Addr
+		}
+	}
+	return netip.AddrPort{}
+}
+
+// told returns the outputs of one type.
+func told[T Output](h *host) (list []T) {
+	for _, s := range h.said {
+		if o, ok := s.out.(T); ok {
+			list = append(list, o)
+		}
+	}
+	return list
+}
+
+func (h *host) kinds() map[wire.Kind]int {
+	n := map[wire.Kind]int{}
+	for _, s := range h.sent {
+		k, _ := wire.ParseHeader(s.out.(Send).Data)
+		n[k]++
+	}
+	return n
+}
+
+var compareAddrs = cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
