@@ -54,6 +54,9 @@ type Digest struct {
 	Sums       []uint64
 	From, Last NodeHash
 	Entries    []Entry // in ascending order of Node
+	// Follow asks to be told the news at once: the sender has few others who
+	// could.
+	Follow bool
 }
 
 // Want asks for the records of nodes, where the receiver has newer ones than
@@ -89,6 +92,7 @@ type digestCBOR struct {
 	From    uint64 `cbor:"2,keyasint,omitempty"`
 	Last    uint64 `cbor:"3,keyasint,omitempty"`
 	Entries blob   `cbor:"4,keyasint,omitempty"`
+	Follow  bool   `cbor:"5,keyasint,omitempty"`
 }
 
 type wantCBOR struct {
@@ -96,7 +100,7 @@ type wantCBOR struct {
 }
 
 func (d Digest) encode() *digestCBOR {
-	c := &digestCBOR{From: uint64(d.From), Last: uint64(d.Last), Entries: encodeEntries(d.Entries)}
+	c := &digestCBOR{From: uint64(d.From), Last: uint64(d.Last), Entries: encodeEntries(d.Entries), Follow: d.Follow}
 	for _, s := range d.Sums {
 		c.Sums = binary.BigEndian.AppendUint64(c.Sums, s)
 	}
@@ -116,7 +120,7 @@ func (c digestCBOR) decode() (*Digest, error) {
 	if len(c.Sums)%sumSize != 0 || len(c.Sums) > MaxSums*sumSize {
 		return nil, fmt.Errorf("sums of %d bytes: %w", len(c.Sums), ErrEncoding)
 	}
-	d := &Digest{From: NodeHash(c.From), Last: NodeHash(c.Last)}
+	d := &Digest{From: NodeHash(c.From), Last: NodeHash(c.Last), Follow: c.Follow}
 	for b := c.Sums; len(b) > 0; b = b[sumSize:] {
 		d.Sums = append(d.Sums, binary.BigEndian.Uint64(b))
 	}

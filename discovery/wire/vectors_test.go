@@ -143,6 +143,7 @@ type signalVector struct {
 	Last       hexBytes       `json:"last,omitempty"`
 	Sums       []hexBytes     `json:"sums,omitempty"`
 	Entries    []entryVector  `json:"entries,omitempty"`
+	Follow     bool           `json:"follow,omitempty"`
 	Body       hexBytes       `json:"body"`
 }
 
@@ -328,7 +329,7 @@ func digestVectors(x, y keys.NodePublic) []signalVector {
 		{Kind: "digest", Sums: []hexBytes{hash8(whole)}, Entries: all, Body: Signal{Digest: &Digest{Sums: []uint64{whole}}}.encode()},
 		{Kind: "digest", Sums: []hexBytes{hash8(sums[0]), hash8(sums[1])}, Entries: all, Body: Signal{Digest: &Digest{Sums: sums}}.encode()},
 		{Kind: "digest", From: hash8(0), Last: hash8(uint64(LastHash)), Entries: all, Body: Signal{Digest: &Digest{Last: LastHash, Entries: entries}}.encode()},
-		{Kind: "digest", Entries: all[:1], Body: Signal{Digest: &Digest{Entries: entries[:1]}}.encode()},
+		{Kind: "digest", Entries: all[:1], Follow: true, Body: Signal{Digest: &Digest{Entries: entries[:1], Follow: true}}.encode()},
 		{Kind: "want", Entries: []entryVector{{all[1].Node, all[1].Hash, 5}}, Body: Signal{Want: &Want{[]Entry{{entries[1].Node, 5}}}}.encode()},
 	}
 }

@@ -307,7 +307,7 @@ func TestSignal(t *testing.T) {
 		"forwarded":  {Forwarded: &Forwarded{node.Public(), []byte{1}}},
 		"one sum":    {Digest: &Digest{Sums: []uint64{0}}},
 		"all sums":   {Digest: &Digest{Sums: slices.Repeat([]uint64{math.MaxUint64}, MaxSums)}},
-		"all there":  {Digest: &Digest{Last: LastHash, Entries: manyEntries(MaxEntries)}},
+		"all there":  {Digest: &Digest{From: 1 << 63, Last: LastHash, Entries: manyEntries(MaxEntries), Follow: true}},
 		"none there": {Digest: &Digest{From: 7, Last: 7}},
 		"some there": {Digest: &Digest{Entries: []Entry{{0, 1}, {LastHash, math.MaxUint64}}}},
 		"want":       {Want: &Want{append([]Entry{{0, 0}}, manyEntries(MaxEntries-1)...)}},
