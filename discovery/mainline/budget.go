@@ -11,7 +11,7 @@ import (
 // fast stay far under it.
 const (
 	queryCost = 100
-	// signedPutCost makes a signature to verify as dear as the largest answer.
+	// signedPutCost, instead, makes a signature to verify as dear as the largest answer.
 	signedPutCost = 1000
 
 	addressRate, addressBurst = 4 << 10, 32 << 10 // of an IPv4 address or IPv6 /64
@@ -36,22 +36,26 @@ func newLimits() *limits {
 	}
 }
 
-// take spends n bytes on a source, unless one of its budgets lacks them.
-func (l *limits) take(now time.Time, from netip.Addr, n int) bool {
-	buckets := [...]*bucket{
-		l.address.of(now, sourceHost(from)),
-		l.prefix.of(now, sourcePrefix(from)),
-		&l.total,
-	}
-	for _, b := range buckets {
-		if !b.has(now, n) {
-			return false
+// buckets returns what an answer to from is paid out of, or false when one of them
+// lacks what the longest may cost. A query that is refused costs nothing, so that who
+// asks too often still gets some answers.
+func (l *limits) buckets(now time.Time, from netip.Addr) (purse, bool) {
+	p := purse{l.address.of(now, sourceHost(from)), l.prefix.of(now, sourcePrefix(from)), &l.total}
+	for _, b := range p {
+		if !b.has(now, queryCost+maxAnswer) {
+			return p, false
 		}
 	}
-	for _, b := range buckets {
+	return p, true
+}
+
+// A purse is the buckets that pay for one query.
+type purse [3]*bucket
+
+func (p purse) pay(n int) {
+	for _, b := range p {
 		b.level -= float64(n)
 	}
-	return true
 }
 
 // sourceHost is what one host can be presumed to have to itself.

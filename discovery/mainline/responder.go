@@ -57,11 +57,8 @@ func (r *responder) Receive(now time.Time, from netip.AddrPort, query message) (
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	args := &query.body
-	cost := queryCost
-	if args.has("k") {
-		cost = signedPutCost
-	}
-	if !r.limits.take(now, from.Addr(), cost) {
+	purse, ok := r.limits.buckets(now, from.Addr())
+	if !ok {
 		return nil, dropRate
 	}
 	if ro, _ := query.top.int("ro"); ro == 0 {
@@ -82,9 +79,11 @@ func (r *responder) Receive(now time.Time, from netip.AddrPort, query message) (
 		reason = r.put(now, &res, args)
 	}
 	b = res.encode(query.top.string("t"))
-	if !r.limits.take(now, from.Addr(), len(b)) {
-		return nil, dropRate
+	cost := queryCost
+	if args.has("k") {
+		cost = signedPutCost
 	}
+	purse.pay(cost + len(b))
 	if r.served++; res.refusal.code != 0 && reason == "" {
 		reason = dropArguments
 	}

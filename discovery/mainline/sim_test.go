@@ -77,15 +77,6 @@ func newSimDHT(t *testing.T, n int) *simDHT {
 	return d
 }
 
-func commonBits(a, b nodeID) int {
-	for i := range 160 {
-		if (a[i/8]^b[i/8])>>(7-i%8)&1 == 1 {
-			return i
-		}
-	}
-	return 160
-}
-
 func (d *simDHT) bootstrap() netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, 0, 0}), 6881)
 }
