@@ -6,6 +6,7 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 
 # Where the tests find what is under test, inside the VM too.
 export CREDANT_BIN := $(CURDIR)/bin/credant
+export CREDANT_RELAY_BIN := $(CURDIR)/bin/credant-relay
 
 SCENARIOS := ./integration/scenario
 # Packages whose tests have a part that needs kernel WireGuard; it runs in the VM.
@@ -20,8 +21,9 @@ deps: ## install what tests and demo need from Debian (as root)
 	@integration/deps
 
 .PHONY: build
-build: ## build bin/credant: static, reproducible, version stamped
+build: ## build bin/credant and bin/credant-relay: static, reproducible, version stamped
 	$(GO_BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o bin/credant ./cmd/credant
+	$(GO_BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o bin/credant-relay ./cmd/credant-relay
 
 .PHONY: demo
 demo: ## two machines behind two NATs find each other, here and now (as root)

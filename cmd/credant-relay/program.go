@@ -46,13 +46,14 @@ func (p *program) rootCommand() *cobra.Command {
 carries their traffic where no direct path is. What it carries is encrypted; it
 cannot read it, and can make no member.
 
-On a host with a public address it needs no settings: it makes its key, finds its
-addresses, and prints the --relay line to give to nodes and the firewall's lines.
+On a host with a public address it needs no settings: it makes its key, finds
+its addresses, and prints the --relay line to give to nodes and the commands
+that open the firewall.
 
 Each setting may also come from the environment (CREDANT_RELAY_NO_DHT=true) or
 from /etc/credant-relay.toml (no-dht = true); a flag wins over the environment,
-and the environment over the file. SIGHUP reads the file again. SIGTERM lets nodes
-move away first.`,
+and the environment over the file. SIGHUP reads the file again. SIGTERM lets
+nodes move away first.`,
 		Example: `  sudo credant-relay                      serve everyone
   sudo credant-relay --allow NETWORK-ID   serve one network, with more room
   credant-relay key                       print the relay's key`,

@@ -28,8 +28,12 @@ type (
 	Share     = relay.Share
 )
 
-// DefaultPorts are the relay ports unless told otherwise.
-var DefaultPorts = relay.DefaultPorts
+// What holds unless told otherwise.
+var (
+	DefaultPorts    = relay.DefaultPorts
+	DefaultStranger = relay.DefaultStranger
+	DefaultMember   = relay.DefaultMember
+)
 
 // ParsePortRange reads FIRST-LAST.
 func ParsePortRange(s string) (PortRange, error) { return relay.ParsePortRange(s) }

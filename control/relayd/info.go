@@ -53,16 +53,20 @@ func (i Info) Write(w io.Writer) error {
 			"to it, name that: --advertise HOST\n")
 	}
 	b.WriteString("\nThe ports must be open. Whichever firewall this host has:\n\n")
-	for _, command := range i.Firewall() {
-		b.WriteString("  " + command + "\n")
+	for _, f := range i.Firewall() {
+		fmt.Fprintf(&b, "  %-9s  %s\n", f.Name, f.Command)
 	}
 	b.WriteString("\nand the same ports in the provider's firewall, where there is one.\n")
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// Firewall returns the commands that open the ports: ufw's, firewalld's, nft's.
-func (i Info) Firewall() []string {
+// Firewall is a host firewall, and the command that opens the relay's ports in it.
+type Firewall struct{ Name, Command string }
+
+// Firewall returns how to open the ports. The nft command is for the table and
+// chain that most rulesets have.
+func (i Info) Firewall() []Firewall {
 	var ufw, firewalld []string
 	for _, p := range ports(i, ":") {
 		ufw = append(ufw, "sudo ufw allow "+p+"/udp")
@@ -70,10 +74,10 @@ func (i Info) Firewall() []string {
 	for _, p := range ports(i, "-") {
 		firewalld = append(firewalld, "--add-port="+p+"/udp")
 	}
-	return []string{
-		strings.Join(ufw, " && "),
-		"sudo firewall-cmd --permanent " + strings.Join(firewalld, " ") + " && sudo firewall-cmd --reload",
-		"sudo nft insert rule inet filter input udp dport '{ " + portList(i, "-", ", ") + " }' accept",
+	return []Firewall{
+		{"ufw", strings.Join(ufw, " && ")},
+		{"firewalld", "sudo firewall-cmd --permanent " + strings.Join(firewalld, " ") + " && sudo firewall-cmd --reload"},
+		{"nftables", "sudo nft insert rule inet filter input udp dport '{ " + portList(i, "-", ", ") + " }' accept"},
 	}
 }
 
