@@ -115,7 +115,7 @@ func (c *Client) challengedAt(now time.Time, p *pair, b []byte) string {
 		return "unasked"
 	}
 	if !c.session.isWith(challenge) {
-		c.askAgain(now) // the relay has restarted
+		c.askSoon(now) // the relay has restarted
 		return ""
 	}
 	p.ask, p.silent = nil, false
@@ -159,7 +159,7 @@ func (c *Client) peerBound(now time.Time, m *wire.PeerBound) string {
 		if here && p.bound {
 			p.pushed = time.Time{}
 			c.setBound(p, true, false)
-			p.next = now.Add(bindHalf)
+			p.next = now.Add(askEvery) // is the allocation still there?
 		}
 	case here:
 		p.pushed = now

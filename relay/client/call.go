@@ -212,7 +212,7 @@ func (c *Client) advanceCalls(now time.Time) {
 			}
 		}
 		if !c.session.cookie.isGood(now) {
-			c.askAgain(now)
+			c.askSoon(now)
 			return
 		}
 		c.send(now, k)
@@ -292,7 +292,7 @@ func (c *Client) refusedCall(now time.Time, k *call, e *wire.Error) {
 		if k.pair != nil {
 			c.bindAgain(now, k.pair)
 		} else {
-			c.askAgain(now)
+			c.askSoon(now)
 		}
 		return
 	}
@@ -312,10 +312,13 @@ func (c *Client) refusedCall(now time.Time, k *call, e *wire.Error) {
 		c.refusedBind(now, k.pair, e, again)
 	case refresh:
 		c.registration.refreshAt = again
-		if e.Code == wire.CodeUnknown {
-			c.registration.registered = false
-			c.registration.again = now
-			c.allocateAnew(false)
+		switch {
+		case e.Code != wire.CodeUnknown:
+		case c.registration.registered:
+			c.session.lost = true
+			c.askSoon(now)
+		default: // there was nothing but allocations to refresh
+			c.keptFor(now, 0)
 		}
 	}
 }

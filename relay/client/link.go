@@ -195,40 +195,42 @@ func (c *Client) receiveChallenge(now time.Time, from netip.AddrPort, b []byte) 
 // up takes the first answer of all.
 func (c *Client) up(now time.Time, from netip.AddrPort, challenge wire.Challenge, rtt time.Duration) string {
 	l := &c.link
-	fresh := c.session == nil || !c.session.isWith(challenge)
-	if fresh {
+	was, moved := *l, l.addr != from
+	forgotten := c.session == nil || !c.session.isWith(challenge)
+	// A relay that has forgotten a session counts its pushes from 1 again, so
+	// one that it may have forgotten is not gone on with.
+	anew := forgotten || c.session.lost || was.state == StateDown || c.session.number > 0 && c.isIdle()
+	if anew {
 		s, err := newSession(challenge, c.rand)
 		if err != nil {
 			return wire.DropReason(err)
 		}
+		c.dropCalls()
 		c.session = s
 	}
-	was, moved := *l, l.addr != from
 	l.asks, l.state, l.reason, l.heard = nil, StateUp, "", now
 	l.addr, l.key, l.observed, l.rtt = from, challenge.Server, challenge.Observed, rtt
 	c.session.cookie.renew(now, challenge.Cookie, c.session.number)
 
-	if was.state != StateUp || moved || was.observed != l.observed || was.key != l.key {
+	seen := was.observed != l.observed
+	if was.state != StateUp || moved || seen || was.key != l.key {
 		c.tell(Up{l.key, l.addr, l.rtt, l.observed})
 	}
-	lost := fresh || was.state == StateDown || c.session.lost
-	c.session.lost = false
 	switch {
-	case lost:
-		c.dropCalls()
+	case anew:
 		c.registration.registered = false
-		if fresh {
+		if forgotten {
 			c.registration.again = time.Time{}
 		}
-		c.allocateAnew(fresh)
-	case moved || was.observed != l.observed:
+		c.allocateAnew(forgotten)
+	case moved || seen:
 		c.bindAnew(now)
 	}
 	if moved {
 		c.readdress(now)
 	}
 	c.resumeCalls(now)
-	if !lost && (moved || was.observed != l.observed) && c.toRefresh() {
+	if !anew && (moved || seen) && c.toRefresh() && c.calls.main[register] == nil {
 		c.refresh(now) // so that what the relay pushes comes here
 	}
 	return ""
@@ -245,7 +247,7 @@ func (c *Client) receiveReset(now time.Time, from netip.AddrPort, b []byte) stri
 		for _, k := range c.calls.all() {
 			if k.tries > 0 && k.cause == cause {
 				c.session.lost = true
-				c.askAgain(now)
+				c.askSoon(now)
 				return ""
 			}
 		}
@@ -263,8 +265,8 @@ func (c *Client) receiveReset(now time.Time, from netip.AddrPort, b []byte) stri
 	return ""
 }
 
-// askAgain asks for a new cookie; what is being said waits for it.
-func (c *Client) askAgain(now time.Time) {
+// askSoon asks for a new cookie; what is being said waits for it.
+func (c *Client) askSoon(now time.Time) {
 	for _, k := range c.calls.all() {
 		k.waiting = true
 	}

@@ -79,17 +79,8 @@ func (m *model) restart() {
 }
 
 func (m *model) send(at, to netip.AddrPort, b []byte) {
-	for _, h := range m.w.hosts {
-		if h.v4 == to.Addr() && h.port == to.Port() || h.v6 == to.Addr() && h.port == to.Port() {
-			m.w.carry(func() {
-				if to != h.source(at) {
-					return // its NAT has no such mapping any more
-				}
-				if drop := h.client.Receive(m.w.now, at, b); drop != "" {
-					h.drops[drop]++
-				}
-			})
-		}
+	if !m.w.dead[at.Addr()] {
+		m.w.carry(func() { m.w.arrive(at, to, b) })
 	}
 }
 
@@ -100,10 +91,8 @@ func (m *model) cookie(from netip.AddrPort, port uint16) (c wire.Cookie) {
 }
 
 func (m *model) expire() {
-	for node, r := range m.blobs {
-		s := m.of(node)
-		if s == nil || m.w.now.Sub(s.used) > 120*time.Second {
-			_ = r
+	for node := range m.blobs {
+		if s := m.of(node); s == nil || m.w.now.Sub(s.used) > 120*time.Second {
 			m.unregister(node)
 		}
 	}

@@ -87,12 +87,14 @@ func (c *Client) setPeers(now time.Time, peers []keys.NodePublic) {
 	}
 }
 
-// allocateAnew has everything allocated again. Where the relay has forgotten
-// all, nothing is bound.
+// allocateAnew has everything allocated again, which changes nothing where the
+// relay still has it. Where it has forgotten all, nothing is bound.
 func (c *Client) allocateAnew(forgotten bool) {
 	for _, p := range c.pairs.list {
 		c.unbind(p)
-		p.granted, p.next = false, time.Time{}
+		if p.granted || forgotten {
+			p.granted, p.next = false, time.Time{}
+		}
 		if forgotten {
 			c.setBound(p, false, false)
 		}
@@ -102,7 +104,7 @@ func (c *Client) allocateAnew(forgotten bool) {
 	}
 }
 
-// pause stops what is being said about pairs.
+// pausePairs stops what is being said about pairs.
 func (c *Client) pausePairs() {
 	for _, p := range c.pairs.list {
 		c.unbind(p)

@@ -28,6 +28,7 @@ type world struct {
 	events events
 	order  int
 	relay  *model
+	server func(at, from netip.AddrPort, b []byte) // receives for the relay
 	hosts  []*host
 	dead   map[netip.Addr]bool // addresses of the relay that nothing reaches
 }
@@ -84,6 +85,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 		dead: map[netip.Addr]bool{},
 	}
 	w.relay = newModel(w)
+	w.server = w.relay.receive
 	return w
 }
 
@@ -143,6 +145,19 @@ func (w *world) carry(do func()) {
 	w.at(d, do)
 }
 
+// arrive hands a datagram from the relay to the host that has that address.
+func (w *world) arrive(at, to netip.AddrPort, b []byte) {
+	for _, h := range w.hosts {
+		if to != h.source(at) {
+			continue // somebody else, or a mapping that its NAT has no more
+		}
+		if drop := h.client.Receive(w.now, at, b); drop != "" {
+			h.drops[drop]++
+		}
+		h.pump()
+	}
+}
+
 // source is where the relay sees what the host sends to an address.
 func (h *host) source(to netip.AddrPort) netip.AddrPort {
 	if to.Addr().Is4() {
@@ -165,7 +180,7 @@ func (h *host) pump() {
 			h.sent = append(h.sent, s)
 			from := h.source(send.To)
 			if !h.mute && !h.w.dead[send.To.Addr()] {
-				h.w.carry(func() { h.w.relay.receive(send.To, from, send.Data) })
+				h.w.carry(func() { h.w.server(send.To, from, send.Data) })
 			}
 		}
 		if next, ok := h.client.Next(); !ok || next.After(h.w.now) {
@@ -234,11 +249,14 @@ func (w *world) run(d time.Duration) {
 func (w *world) until(limit time.Duration, what string, holds func() bool) time.Duration {
 	w.t.Helper()
 	from := w.now
-	for w.now.Sub(from) < limit {
-		if holds() {
-			return w.now.Sub(from)
+	for !holds() {
+		if w.now.Sub(from) >= limit {
+			break
 		}
 		w.run(time.Millisecond)
+	}
+	if holds() {
+		return w.now.Sub(from)
 	}
 	w.t.Fatalf("not within %v: %s", limit, what)
 	return 0
