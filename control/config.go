@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/credant/credant/discovery/keys"
+	relaywire "github.com/credant/credant/relay/wire"
 	"github.com/credant/credant/wgsetup"
 )
 
@@ -34,11 +35,14 @@ type Config struct {
 	Subnet    netip.Prefix // overlay IPv4 prefix; invalid: from the network key
 
 	Bootstrap    []string // HOST:PORT of members
+	Relays       []string // HOST:PORT or HOST:PORT#KEY of relays
 	DHTBootstrap []string // HOST:PORT of DHT nodes; nil: the public ones
 	STUN         []string // HOST:PORT of STUN servers; nil: public ones
 	NoSTUN       bool
-	NoDHT        bool
-	NoLAN        bool
+	// NoPublicRelay leaves relays alone that serve everyone.
+	NoPublicRelay bool
+	NoDHT         bool
+	NoLAN         bool
 
 	Backend  string // "auto", "kernel" or "embedded"; empty: "auto"
 	StateDir string // empty: DefaultStateDir
@@ -91,6 +95,11 @@ func (c Config) withDefaults() (Config, error) {
 			if err := validHostPort(hp); err != nil {
 				return c, err
 			}
+		}
+	}
+	for _, relay := range c.Relays {
+		if _, err := relaywire.ParseServerAddress(relay); err != nil {
+			return c, err
 		}
 	}
 	return c, nil

@@ -13,11 +13,13 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/credant/credant/control/localapi"
 	"github.com/credant/credant/discovery"
 	"github.com/credant/credant/discovery/keys"
+	relaywire "github.com/credant/credant/relay/wire"
 	"github.com/credant/credant/wgsetup"
 	"golang.org/x/sync/errgroup"
 )
@@ -70,7 +72,8 @@ type daemon struct {
 	sources  sources
 	events   *eventLog
 	drops    *drops
-	notices  []string // about the start, said once and shown for good
+	notices  []string       // about the start, said once and shown for good
+	seek     [2]atomic.Bool // relays of this network, and strangers'
 	hosts    []netip.Prefix
 
 	hints chan hint
@@ -89,10 +92,20 @@ type view struct {
 type hint struct {
 	source discovery.Source
 	addr   netip.AddrPort
+	relay  relayHint // with sourceRelay
 }
 
-// sourceSTUN marks the address of a server, which is no member's.
-const sourceSTUN discovery.Source = "stun"
+// relayHint says what kind of relay is at an address.
+type relayHint struct {
+	class relayClass
+	key   relaywire.ServerPublic // zero: whoever answers
+}
+
+// sourceSTUN and sourceRelay mark the address of a server, which is no member's.
+const (
+	sourceSTUN  discovery.Source = "stun"
+	sourceRelay discovery.Source = "relay"
+)
 
 // hintQueue bounds the hints that wait for the loop.
 const hintQueue = 256
@@ -148,6 +161,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 		},
 		subnet: c.Subnet, fixed: c.IPs, ipv4Clash: clashes,
 		memory: remembered, stun: !c.NoSTUN, drops: d.drops,
+		canRedirect: d.device.CanRedirect,
 	})
 	d.cache = openCache(filepath.Join(networkDir(c.StateDir, c.Network), "cache"), c.Log)
 	d.sources = d.newSources(network)
@@ -193,6 +207,9 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (
 	}
 	if d.sources.static != nil {
 		task("static addresses", d.sources.static.Run)
+	}
+	for _, s := range d.sources.relays {
+		task("relays", s.Run)
 	}
 	if d.sources.stun != nil {
 		task("STUN servers", d.sources.stun.Run)
@@ -247,9 +264,12 @@ func (d *daemon) loop(ctx context.Context) error {
 			d.mesh.receive(time.Now(), time.Now(), p)
 			d.port.release(p.data)
 		case h := <-d.hints:
-			if h.source == sourceSTUN {
+			switch h.source {
+			case sourceSTUN:
 				d.mesh.addSTUN(h.addr)
-			} else {
+			case sourceRelay:
+				d.mesh.addRelay(time.Now(), h.relay.class, h.relay.key, h.addr)
+			default:
 				d.mesh.hint(time.Now(), h.source, h.addr)
 			}
 		case v := <-d.views:
@@ -272,6 +292,7 @@ func (d *daemon) loop(ctx context.Context) error {
 		} else {
 			d.perform(ctx, e)
 		}
+		d.seekRelays(now)
 		if now.Sub(saved) >= cacheSave {
 			saved = now
 			d.saveCache(now)

@@ -15,11 +15,11 @@
 // that is answered before WireGuard knows it costs five seconds.
 //
 // A member is met by an exchange of hellos (meeting.go), introduced by another
-// member (introduce.go), learnt (learn.go), installed (peer.go), its session
-// started (session.go) and followed (follow.go). What others need to know of
-// this node is signed in publish.go; addresses are claimed in addressing.go and
-// subnet.go. state.go keeps keys and memory, localapi answers the commands.
+// one (introduce.go) or found at a relay (relaying.go), learnt (learn.go),
+// installed (peer.go), its session started (session.go), followed (follow.go) and
+// moved to better paths (swaps.go). relays.go chooses relays. What others need to
+// know of this node is signed in publish.go; addresses are claimed in
+// addressing.go and subnet.go. state.go keeps keys and memory.
 //
-// Run needs CAP_NET_ADMIN and CAP_NET_RAW, in practice root. Start reading at
-// Run in daemon.go, then mesh.go.
+// Run needs CAP_NET_ADMIN and CAP_NET_RAW. Start at Run, then mesh.go.
 package control

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/credant/credant/control/localapi"
+	"github.com/credant/credant/wgsetup"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
@@ -12,6 +13,8 @@ import (
 // that nothing is answered before WireGuard knows the peer.
 type effects struct {
 	apply     bool // the device differs from what desired now returns
+	redirect  bool // the device's redirects differ from redirects
+	redirects []wgsetup.Redirect
 	endpoints []endpointChange
 	sends     []outgoing
 	resets    []wgtypes.Key
@@ -34,6 +37,7 @@ type outgoing struct {
 
 // steering is what a device can be told about a peer that it has.
 type steering interface {
+	SetRedirects([]wgsetup.Redirect) error
 	SetEndpoint(peer wgtypes.Key, addr netip.AddrPort) error
 	Reset(peer wgtypes.Key) error
 	Nudge(peer wgtypes.Key) error
@@ -43,6 +47,9 @@ type steering interface {
 // is no error: the machines behind it count on loss.
 func (e effects) steer(device steering, send func([]byte, netip.AddrPort) error) error {
 	var errs []error
+	if e.redirect {
+		errs = append(errs, device.SetRedirects(e.redirects))
+	}
 	for _, c := range e.endpoints {
 		errs = append(errs, device.SetEndpoint(c.peer, c.addr))
 	}

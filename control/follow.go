@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/credant/credant/natpunch"
@@ -33,18 +34,23 @@ func (m *mesh) looked(now, wall time.Time, states map[wgtypes.Key]wgsetup.PeerSt
 			p.reason = ""
 			m.event("handshake", p.name(), "connected to "+p.name()+" ("+m.pathWord(p)+", "+p.path.Addr.String()+")", true)
 			m.out.remember = true // an adopter needs to know it
-			m.introduce(now, p)
 		case was && !p.alive:
 			p.reason = "no answer for more than 3 minutes"
 			m.event("lost", p.name(), p.name()+" does not answer any more", false)
 			m.seek(now, p)
 		case p.activity.unanswered(now, state, p.path.RTT), !m.keeps(p) && p.activity.silent(now):
 			m.agent.CheckConsent(now, p.node)
+			m.suspectRelay(now, p.relayOf())
 		}
 		if p.alive && !m.keeps(p) && now.Sub(p.activity.sent) >= outboundAgain {
 			m.nudge(p)
 		}
-		m.followEndpoint(now, p)
+		m.measure(now, p)
+		if p.move != nil {
+			p.move.looked(now, state)
+		} else {
+			m.followEndpoint(now, p)
+		}
 	}
 }
 
@@ -121,24 +127,22 @@ func (a *activity) silent(now time.Time) bool {
 	return true
 }
 
-// followEndpoint settles a difference between the endpoint that was chosen and
-// the one that WireGuard has. Authenticated packets that were still on the old
-// path move WireGuard back: for a moment after a change, the choice is repeated.
-// Later it is the peer that has moved, and the checks find out where it is best
-// reached.
+// followEndpoint settles a difference between the path that was chosen and the
+// endpoint that WireGuard has: the peer has moved, or goes another way, and the
+// checks find out where it is best reached.
 func (m *mesh) followEndpoint(now time.Time, p *peer) {
 	have := p.state.Endpoint
-	switch {
-	case !p.working() || !have.IsValid() || have == p.path.Addr:
-	case now.Sub(p.movedAt) < moveTime:
-		m.out.endpoints = append(m.out.endpoints, endpointChange{p.record.WireGuard, p.path.Addr})
-	default:
-		m.event("path", p.name(), p.name()+" has moved to "+have.String(), true)
-		p.path, p.lastAddr, p.movedAt = natpunch.Path{Addr: have}, have, now
-		m.agent.Restart(now, p.node, "the peer has moved")
-		m.post(now, p.node, p.node) // it may not know where it is seen now
+	if !p.working() || !have.IsValid() || have == p.path.Addr {
+		return
 	}
+	p.path, p.movedAt = natpunch.Path{Addr: have}, now
+	m.relays.dirty = true
+	if p.isRelayed(have) {
+		p.path.Kind = natpunch.Relay
+	} else {
+		p.lastAddr = have
+	}
+	m.event("path", p.name(), fmt.Sprintf("%s comes from %s now", p.name(), have), true)
+	m.agent.Restart(now, p.node, "the peer has moved")
+	m.sayWhere(p)
 }
-
-// moveTime is how long an endpoint may take to stay where it was put.
-const moveTime = 2 * time.Second

@@ -5,122 +5,49 @@ import (
 	"time"
 
 	"github.com/credant/credant/discovery"
-	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/discovery/wire"
 )
 
-// Members that have a tunnel introduce others to each other: when a peer
-// becomes reachable, it is sent the records of the others, and they its. Both
-// then check each other's candidates at the same time, so that a third member
-// meets everybody through one contact. New records travel the same way.
+// Members tell each other who else there is: package gossip decides which record
+// goes to whom, and this file carries it over the paths that stand. So a third
+// member meets everybody through one contact, and a new record reaches all.
 
-const (
-	// A letter is 1,150 bytes on the wire; 100 a second are 1 Mbit/s.
-	letterPause = 10 * time.Millisecond
-	maxLetters  = 2 * maxMembers
-	// Letters are not acknowledged: each is sent once more.
-	letterAgain = 2 * time.Second
-)
-
-// letter is one record on its way to one peer.
-type letter struct {
-	to, about keys.NodePublic // about may be this node
-	due       time.Time
-	copies    int
-}
-
-// introduce makes the peer and all others who work known to each other.
-func (m *mesh) introduce(now time.Time, p *peer) {
-	for _, other := range m.peers {
-		if other.node == p.node || !other.working() {
-			continue
-		}
-		m.post(now, p.node, other.node)
-		m.post(now, other.node, p.node)
-	}
-}
-
-// spread tells all others who work of a peer's new record, one hop far: they
-// may have no path to it to hear it themselves.
-func (m *mesh) spread(now time.Time, p *peer) {
-	for _, other := range m.peers {
-		if other.node != p.node && other.working() {
-			m.post(now, other.node, p.node)
-		}
-	}
-}
-
-// tellAll sends this node's record to everybody who works.
-func (m *mesh) tellAll(now time.Time) {
+// stepGossip tells the gossip who can be spoken to, and sends what it wants
+// said. A lost datagram is healed by its digests.
+func (m *mesh) stepGossip(now time.Time) {
 	for _, p := range m.peers {
-		if p.working() {
-			m.post(now, p.node, m.self.public)
+		// One that was adopted does not know this process's key yet.
+		if speaks := p.working() && p.met; speaks != p.speaks {
+			p.speaks = speaks
+			m.gossip.SetPeer(now, p.node, speaks)
+		}
+	}
+	for _, o := range m.gossip.Advance(now) {
+		if p := m.peers[o.To]; p != nil {
+			m.say(p, o.Signal)
 		}
 	}
 }
 
-func (m *mesh) post(now time.Time, to, about keys.NodePublic) {
-	if len(m.letters) >= maxLetters {
-		m.drops.count("letters-full")
+// say sends a signal over the peer's path.
+func (m *mesh) say(p *peer, s wire.Signal) {
+	if !p.path.Addr.IsValid() {
 		return
 	}
-	m.letters = append(m.letters, letter{to: to, about: about, due: now, copies: 2})
-	if len(m.letters) == 1 {
-		m.lettersAt = now
-	}
-}
-
-// sendLetters sends what is due, at most one each letterPause on average.
-func (m *mesh) sendLetters(now time.Time) {
-	burst := 16
-	kept := m.letters[:0]
-	m.lettersAt = time.Time{}
-	for _, l := range m.letters {
-		if !l.due.After(now) && burst > 0 {
-			burst--
-			m.sendLetter(now, l)
-			if l.copies--; l.copies == 0 {
-				continue
-			}
-			l.due = now.Add(letterAgain)
-		}
-		if at := maxTime(l.due, now.Add(letterPause*16)); m.lettersAt.IsZero() || at.Before(m.lettersAt) {
-			m.lettersAt = at
-		}
-		kept = append(kept, l)
-	}
-	m.letters = kept
-}
-
-func maxTime(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-func (m *mesh) sendLetter(now time.Time, l letter) {
-	to := m.peers[l.to]
-	if to == nil || !to.path.Addr.IsValid() {
-		return
-	}
-	intro := &wire.Introduce{Signed: m.publisher.signed}
-	if l.about != m.self.public {
-		about := m.peers[l.about]
-		if about == nil {
-			return
-		}
-		intro.Signed, intro.Observed = about.signed, about.path.Addr
-		if stored, ok := m.book.Get(l.about); ok {
-			intro.Age = stored.AgeAt(now)
-		}
-	}
-	b, err := wire.SealSignal(&to.pair, wire.Signal{Introduce: intro})
+	b, err := wire.SealSignal(&p.pair, s)
 	if err != nil {
-		m.drops.count("letter-too-big")
+		m.drops.count("signal-too-big")
 		return
 	}
-	m.send(to.path.Addr, b)
+	m.send(p.path.Addr, b)
+}
+
+// sayWhere tells a peer where this node sees it, which it may not know.
+func (m *mesh) sayWhere(p *peer) {
+	if p.viaRelay() || !p.path.Addr.IsValid() {
+		return
+	}
+	m.say(p, wire.Signal{Introduce: &wire.Introduce{Signed: p.signed, Observed: p.path.Addr}})
 }
 
 // receiveSignal takes a datagram that another member sealed for this one.
@@ -142,8 +69,12 @@ func (m *mesh) receiveSignal(now, wall time.Time, b []byte) string {
 		return m.introduced(now, wall, from, *s.Introduce)
 	case s.Forward != nil:
 		return m.forward(now, from, *s.Forward)
-	default:
+	case s.Forwarded != nil:
 		return m.called(now, wall, *s.Forwarded)
+	case s.Digest != nil:
+		return m.gossip.ReceiveDigest(now, from.node, *s.Digest)
+	default:
+		return m.gossip.ReceiveWant(now, from.node, *s.Want)
 	}
 }
 
@@ -160,7 +91,7 @@ func (m *mesh) introduced(now, wall time.Time, from *peer, intro wire.Introduce)
 		return ""
 	}
 	known := m.peers[r.Node] != nil
-	p := m.learn(now, wall, r, intro.Signed, intro.Age, r.Node == from.node)
+	p := m.learn(now, wall, r, intro.Signed, intro.Age, from.node)
 	if p == nil {
 		return "" // counted by learn
 	}

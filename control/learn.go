@@ -12,20 +12,22 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
-// learn takes a verified record into the book and into the peers. Firsthand
-// means that its own node has sent it. It returns nil where the record is this
-// node's own, too old, or one too many.
-func (m *mesh) learn(now, wall time.Time, r wire.Record, signed wire.SignedRecord, age time.Duration, firsthand bool) *peer {
+// learn takes a verified record into the book and into the peers. From is the
+// member that sent it, its own node or another one; zero is none. It returns nil
+// where the record is this node's own, too old, or one too many.
+func (m *mesh) learn(now, wall time.Time, r wire.Record, signed wire.SignedRecord, age time.Duration, from keys.NodePublic) *peer {
 	var before uint64
 	if known := m.peers[r.Node]; known != nil {
 		before = known.record.Seq
 	}
-	p := m.file(now, wall, r, signed, age, firsthand)
+	p := m.file(now, wall, r, signed, age, from == r.Node)
 	if p == nil {
 		return nil
 	}
-	if firsthand && before != 0 && p.record.Seq > before && p.working() {
-		m.spread(now, p)
+	if p.record.Seq > before {
+		p.heardAt = now
+		m.gossip.Learned(now, p.node, from)
+		m.relays.dirty = true
 	}
 	if !m.agent.SetPeer(now, natpunch.Peer{Node: p.node, Pair: p.pair, Candidates: p.record.Candidates, NAT4: p.record.NAT4, Version: p.version}) {
 		m.drops.count("agent-full")
@@ -77,7 +79,7 @@ func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord
 	r, signed = current.Record, current.Signed
 	m.clock.heard(wall, r, current.AgeAt(now))
 	if change == discovery.New && len(m.peers) >= maxMembers {
-		m.dropEvicted()
+		m.dropEvicted(now)
 	}
 	p := m.peers[r.Node]
 	if p == nil {
@@ -132,19 +134,21 @@ func (m *mesh) usesWireGuard(key wgtypes.Key) bool {
 }
 
 // forget takes the peer out of everything.
-func (m *mesh) forget(p *peer) {
+func (m *mesh) forget(now time.Time, p *peer) {
 	delete(m.peers, p.node)
 	delete(m.byTag, p.pair.RecvTag)
 	m.agent.RemovePeer(p.node)
+	m.gossip.SetPeer(now, p.node, false)
+	m.relays.dirty = true
 	m.claimsChanged = true
 	m.out.apply = m.out.apply || p.installed
 }
 
 // dropEvicted forgets the peers that the book gave up for want of room.
-func (m *mesh) dropEvicted() {
+func (m *mesh) dropEvicted(now time.Time) {
 	for _, p := range m.peers {
 		if _, ok := m.book.Get(p.node); !ok {
-			m.forget(p)
+			m.forget(now, p)
 		}
 	}
 }
@@ -154,7 +158,7 @@ func (m *mesh) expire(now time.Time) {
 	for _, node := range m.book.Expire(now) {
 		if p := m.peers[node]; p != nil && !p.working() {
 			m.event("lost", p.name(), p.name()+" has not been heard of for a day and is forgotten", false)
-			m.forget(p)
+			m.forget(now, p)
 		}
 	}
 }

@@ -33,22 +33,30 @@ func (m *mesh) met(now, wall time.Time, o discovery.Met) {
 	if o.Observed.IsValid() {
 		m.publisher.observed(now, o.Observed)
 	}
-	p := m.learn(now, wall, o.Record, o.Signed, o.Age, true)
+	p := m.learn(now, wall, o.Record, o.Signed, o.Age, o.Record.Node)
 	if p == nil {
 		return
 	}
 	p.version, p.met = o.Version, true
 	if !o.Ready {
 		m.event("met", p.name(), fmt.Sprintf("found %s at %s (by %s)", p.name(), o.Addr, sourceWord(o.Source)), false)
-		m.install(now, p, o.Addr)
+		m.installMet(now, p, o)
 		return
 	}
 	if !p.installed {
 		m.event("met", p.name(), fmt.Sprintf("%s came from %s", p.name(), o.Addr), false)
-		m.install(now, p, o.Addr)
+		m.installMet(now, p, o)
 	}
 	m.agent.Validated(now, p.node, o.Addr, o.RTT)
 	m.start(now, p, o.StartHandshake, o.RTT)
+}
+
+// installMet installs a peer where it answered. One that works already is left
+// to the checks to move.
+func (m *mesh) installMet(now time.Time, p *peer, o discovery.Met) {
+	if !p.installed || !p.working() && p.path.Addr != o.Addr {
+		m.install(now, p, natpunch.Path{Addr: o.Addr, RTT: o.RTT})
+	}
 }
 
 func sourceWord(s discovery.Source) string {
@@ -95,12 +103,11 @@ func (m *mesh) selected(now time.Time, a natpunch.Select) {
 	}
 	changed := p.path.Addr != a.Path.Addr
 	wasKnown := p.installed
-	m.install(now, p, a.Path.Addr)
-	p.path = a.Path
+	m.install(now, p, a.Path)
+	p.met = true // its checks are under this process's key
 	p.reason, p.lost, p.call = "", false, calling{}
 	if changed && wasKnown && p.alive {
-		m.event("path", p.name(), fmt.Sprintf("%s is reached %s now, at %s", p.name(), m.pathWord(p), a.Path.Addr), true)
-		m.nudge(p) // a packet on the new path moves the other side's WireGuard too
+		m.event("path", p.name(), fmt.Sprintf("%s is reached %s now, at %s", p.name(), pathPhrase(p), a.Path.Addr), true)
 	}
 	m.start(now, p, a.Initiate, a.Path.RTT)
 }
@@ -113,6 +120,10 @@ func (m *mesh) pathLost(now time.Time, a natpunch.Lost) {
 	if p.working() {
 		m.event("lost", p.name(), p.name()+" does not answer any more: "+a.Reason, false)
 		m.out.kick = true
+	}
+	if !p.lost {
+		p.heardAt = now // it may still be there, and a relay lead to it
+		m.relays.dirty = true
 	}
 	p.reason, p.lost = a.Reason, true
 	p.call.begin(now)
@@ -133,9 +144,16 @@ func (m *mesh) hintCandidates(now time.Time, p *peer) {
 }
 
 // pathWord is what status calls the path of a peer that works.
-func (m *mesh) pathWord(p *peer) string {
-	if p.path.Kind == natpunch.LAN {
-		return "lan"
+func (m *mesh) pathWord(p *peer) string { return p.path.Kind.String() }
+
+// pathPhrase says it in a sentence.
+func pathPhrase(p *peer) string {
+	switch p.path.Kind {
+	case natpunch.LAN:
+		return "on the LAN"
+	case natpunch.Relay:
+		return "through a relay"
+	default:
+		return "directly"
 	}
-	return "direct"
 }

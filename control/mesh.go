@@ -6,10 +6,13 @@ import (
 
 	"github.com/credant/credant/control/localapi"
 	"github.com/credant/credant/discovery"
+	"github.com/credant/credant/discovery/gossip"
 	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/discovery/wire"
 	"github.com/credant/credant/natpunch"
 	"github.com/credant/credant/natpunch/demux"
+	"github.com/credant/credant/relay/client"
+	relaywire "github.com/credant/credant/relay/wire"
 	"github.com/credant/credant/wgsetup"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
@@ -30,6 +33,7 @@ type mesh struct {
 
 	greeter *discovery.Greeter
 	book    *discovery.Book
+	gossip  *gossip.Gossip
 	agent   *natpunch.Agent
 	stun    *natpunch.STUN // nil: switched off
 
@@ -38,6 +42,11 @@ type mesh struct {
 
 	vantage4, vantage6 vantage
 
+	relays      relays
+	blob        []byte // this node's record, sealed for rendezvous
+	redirects   []wgsetup.Redirect
+	canRedirect func(from, to netip.AddrPort) bool
+
 	addressing *addressing
 	peers      map[keys.NodePublic]*peer
 	byTag      map[[8]byte]*peer // by the pair's RecvTag, for signals
@@ -45,8 +54,6 @@ type mesh struct {
 	// claimsChanged: the addresses that are claimed differ from the last review.
 	claimsChanged bool
 	lookedAt      time.Time
-	letters       []letter // introductions that wait for their turn
-	lettersAt     time.Time
 	clock         clockOpinion
 
 	notices map[string]string // what the user should act on, by subject
@@ -73,6 +80,8 @@ type meshConfig struct {
 	memory    memory
 	stun      bool
 	drops     *drops
+	// canRedirect is the device's; nil: it can not.
+	canRedirect func(from, to netip.AddrPort) bool
 }
 
 func newMesh(now time.Time, c meshConfig) *mesh {
@@ -92,6 +101,15 @@ func newMesh(now time.Time, c meshConfig) *mesh {
 		drops:   c.drops,
 	}
 	m.book = discovery.NewBook(m.prefix6, maxMembers)
+	m.gossip = gossip.New(gossip.Config{Self: c.self.public, Book: m.book})
+	m.relays = relays{
+		began: now, dirty: true,
+		config: client.Config{Network: c.network.ID(), Sign: c.network.SignID, Node: c.self.node},
+	}
+	m.canRedirect = c.canRedirect
+	if m.canRedirect == nil {
+		m.canRedirect = func(_, _ netip.AddrPort) bool { return false }
+	}
 	if c.stun {
 		m.stun = natpunch.NewSTUN(nil)
 	}
@@ -119,6 +137,9 @@ func (m *mesh) dispatch(now, wall time.Time, d datagram) string {
 			return "stun-unasked"
 		}
 		return m.stun.Receive(now, d.from, d.data)
+	}
+	if relaywire.IsRelay(d.data) {
+		return m.receiveRelay(now, d.from, d.data)
 	}
 	_, kind, ok := wire.ParseHeader(d.data)
 	if !ok {
@@ -177,6 +198,7 @@ func (m *mesh) advance(now, wall time.Time) effects {
 			break
 		}
 	}
+	m.out.redirects = m.redirects
 	m.out.look = !now.Before(m.lookedAt.Add(m.lookEvery()))
 	out := m.out
 	m.out = effects{}
@@ -184,9 +206,8 @@ func (m *mesh) advance(now, wall time.Time) effects {
 }
 
 func (m *mesh) step(now, wall time.Time) (more bool) {
-	if m.publish(now, wall) {
-		more = true
-	}
+	more = m.publish(now, wall)
+	more = m.stepRelays(now, wall) || more
 	for _, o := range m.greeter.Advance(now) {
 		more = m.greeted(now, wall, o) || more
 	}
@@ -200,8 +221,9 @@ func (m *mesh) step(now, wall time.Time) (more bool) {
 		m.stunChanged(now)
 	}
 	m.startSessions(now)
+	more = m.stepSwaps(now) || more
 	m.reviewAddresses(now)
-	m.sendLetters(now)
+	m.stepGossip(now)
 	more = m.sendCalls(now) || more
 	m.expire(now)
 	return more
@@ -230,11 +252,15 @@ func (m *mesh) next(now time.Time) time.Time {
 		if p.session != nil {
 			sooner(p.session.next)
 		}
+		if p.move != nil {
+			sooner(p.move.swap.Next())
+		}
 		sooner(p.call.next)
 	}
-	if len(m.letters) > 0 {
-		sooner(m.lettersAt)
+	if t, ok := m.gossip.Next(); ok {
+		sooner(t)
 	}
+	m.nextRelays(sooner)
 	sooner(m.lookedAt.Add(m.lookEvery()))
 	sooner(m.addressing.due())
 	sooner(m.publisher.due())
@@ -244,8 +270,10 @@ func (m *mesh) next(now time.Time) time.Time {
 const (
 	lookSoon = 20 * time.Millisecond  // while a handshake or a move is awaited
 	lookBusy = 500 * time.Millisecond // while something sent is not answered
-	lookUsed = 2 * time.Second        // while something is sent
-	lookIdle = 5 * time.Second
+	// A relay is one more machine that may fail.
+	lookRelayed = 250 * time.Millisecond // while something is sent through one
+	lookUsed    = 2 * time.Second        // while something is sent
+	lookIdle    = 5 * time.Second
 )
 
 // lookEvery is how often the device's counters should be looked at now.
@@ -253,11 +281,12 @@ func (m *mesh) lookEvery() time.Duration {
 	every := lookIdle
 	for _, p := range m.peers {
 		switch {
-		case p.session != nil && p.session.pause <= resetFirst,
-			p.working() && p.state.Endpoint.IsValid() && p.state.Endpoint != p.path.Addr:
+		case p.session != nil && p.session.pause <= resetFirst, p.move != nil:
 			return lookSoon
+		case p.viaRelay() && (p.activity.used || p.activity.busy()):
+			every = min(every, lookRelayed)
 		case p.session != nil, p.activity.busy():
-			every = lookBusy
+			every = min(every, lookBusy)
 		case p.activity.used:
 			every = min(every, lookUsed)
 		}

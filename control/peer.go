@@ -40,8 +40,16 @@ type peer struct {
 	alive     bool              // the device has a session that can carry data
 	lost      bool              // no check of any path is answered
 	activity  activity
-	call      calling
-	forwards  forwardBudget
+	speaks    bool      // the gossip may use it
+	move      *move     // to another endpoint, while that lasts
+	heardAt   time.Time // last sign of life that did not come from the device
+
+	relays     []*relayServer // that the pair should use
+	relayed    map[*relayServer]relayedAddr
+	measuredAt time.Time // when relayed paths were measured last
+
+	call     calling
+	forwards forwardBudget
 
 	movedAt  time.Time      // when path last changed
 	path     natpunch.Path  // zero Addr: none
@@ -113,19 +121,25 @@ func (m *mesh) claims() []claim {
 	return all
 }
 
-// install puts the peer into the device, or moves it to another endpoint.
-func (m *mesh) install(now time.Time, p *peer, endpoint netip.AddrPort) {
-	moved := endpoint.IsValid() && p.path.Addr != endpoint
-	p.lastAddr = endpoint
+// install puts the peer into the device, or moves it to another path.
+func (m *mesh) install(now time.Time, p *peer, path natpunch.Path) {
+	before := p.path
+	moved := path.Addr.IsValid() && before.Addr != path.Addr
+	if path.Kind != natpunch.Relay {
+		p.lastAddr = path.Addr
+	}
+	p.path = path
 	if moved {
-		p.path = natpunch.Path{Addr: endpoint}
 		p.movedAt = now
+		m.relays.dirty = true
 	}
 	switch {
 	case !p.installed:
 		p.installed, m.out.apply = true, true // with its endpoint
+	case moved && p.alive:
+		m.beginSwap(now, p, before)
 	case moved:
-		m.out.endpoints = append(m.out.endpoints, endpointChange{p.record.WireGuard, endpoint})
+		m.out.endpoints = append(m.out.endpoints, endpointChange{p.record.WireGuard, path.Addr})
 	}
 }
 

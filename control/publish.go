@@ -15,6 +15,10 @@ const (
 	// publishPause gathers changes that come together, such as the answers of
 	// several STUN servers.
 	publishPause = 500 * time.Millisecond
+	// The first few records come sooner: others wait for what is found out at
+	// the start.
+	publishSoon  = 20 * time.Millisecond
+	publishEarly = 4
 	// publishAgain renews the record long before its lifetime of 24 h ends.
 	publishAgain = 8 * time.Hour
 	// reflexiveLife is how long an observed address counts without being seen
@@ -31,6 +35,7 @@ type publisher struct {
 	record    wire.Record
 	dirty     bool
 	at        time.Time // of the last one
+	count     int
 	hosts     []netip.Prefix
 	reflexive []sighting
 }
@@ -64,6 +69,9 @@ func (p *publisher) due() time.Time {
 		return p.at
 	}
 	if p.dirty {
+		if p.count <= publishEarly {
+			return p.at.Add(publishSoon)
+		}
 		return p.at.Add(publishPause)
 	}
 	return p.at.Add(publishAgain)
@@ -110,6 +118,7 @@ func (m *mesh) publish(now, wall time.Time) bool {
 		Lifetime:   recordLifetime,
 		Subnet:     m.subnet.wanted,
 		Candidates: m.candidates(now),
+		Relays:     m.relayRecords(),
 		MaxVersion: wire.Version,
 	}
 	r.Addresses = append(r.Addresses, wire.AddressClaim{Addr: keys.Address6(m.prefix6, m.self.public), Settled: true})
@@ -124,6 +133,7 @@ func (m *mesh) publish(now, wall time.Time) bool {
 		err = m.greeter.SetRecord(now, signed)
 	}
 	p.at, p.dirty = now, false
+	p.count++
 	if err != nil {
 		m.notice("record", fmt.Sprintf("this node's record cannot be signed: %v", err))
 		return false
@@ -131,7 +141,8 @@ func (m *mesh) publish(now, wall time.Time) bool {
 	m.notice("record", "")
 	p.record, p.signed = r, signed
 	m.out.remember = true
-	m.tellAll(now)
+	m.gossip.SetOwn(now, signed)
+	m.register(now)
 	return true
 }
 
@@ -155,6 +166,7 @@ func (m *mesh) hostChanged(now time.Time, hosts []netip.Prefix) {
 	}
 	if !first {
 		m.greeter.Kick(now)
+		m.recheckRelays(now)
 		m.agent.RestartAll(now)
 		m.out.kick = true
 		m.event("source", "", "the host's addresses have changed: looking for the peers anew", false)

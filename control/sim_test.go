@@ -26,6 +26,7 @@ type world struct {
 	seq     int
 	queue   eventQueue
 	hosts   []*simHost
+	relays  []*simRelay
 	latency time.Duration // one way
 	loss    float64
 	network keys.NetworkKey
@@ -106,24 +107,29 @@ type simHost struct {
 }
 
 type simNAT struct {
-	public netip.Addr
-	ports  map[netip.AddrPort]netip.AddrPort // inner to outer
-	hosts  map[netip.AddrPort]*simHost       // by outer
-	open   map[[2]netip.AddrPort]time.Time   // (outer, remote)
+	public    netip.Addr
+	ports     map[[2]netip.AddrPort]netip.AddrPort // (inner, remote) to outer
+	hosts     map[netip.AddrPort]*simHost          // by outer
+	open      map[[2]netip.AddrPort]time.Time      // (outer, remote)
+	dependent bool                                 // on address and port: each remote sees another port
 }
 
 func newNAT(public string) *simNAT {
 	return &simNAT{
-		public: netip.MustParseAddr(public), ports: map[netip.AddrPort]netip.AddrPort{},
+		public: netip.MustParseAddr(public), ports: map[[2]netip.AddrPort]netip.AddrPort{},
 		hosts: map[netip.AddrPort]*simHost{}, open: map[[2]netip.AddrPort]time.Time{},
 	}
 }
 
 func (n *simNAT) out(h *simHost, to netip.AddrPort, now time.Time) netip.AddrPort {
-	outer, ok := n.ports[h.inner]
+	key := [2]netip.AddrPort{h.inner}
+	if n.dependent {
+		key[1] = to
+	}
+	outer, ok := n.ports[key]
 	if !ok {
-		outer = netip.AddrPortFrom(n.public, uint16(40000+len(n.ports)))
-		n.ports[h.inner], n.hosts[outer] = outer, h
+		outer = netip.AddrPortFrom(n.public, uint16(40000+7*len(n.ports)))
+		n.ports[key], n.hosts[outer] = outer, h
 	}
 	n.open[[2]netip.AddrPort{outer, to}] = now.Add(2 * time.Minute)
 	return outer
@@ -148,7 +154,7 @@ func (h *simHost) boot(options ...hostOption) {
 	if h.mesh != nil { // the same node again
 		private, node = h.device.private, h.mesh.self.node
 	}
-	h.device = &simDevice{host: h, private: private, peers: map[wgtypes.Key]*simPeer{}}
+	h.device = &simDevice{host: h, private: private, peers: map[wgtypes.Key]*simPeer{}, heard: map[int]bool{}}
 	c := meshConfig{
 		network: h.w.network, drops: newDrops(),
 		self: self{
@@ -204,7 +210,10 @@ func (h *simHost) perform(e effects) {
 	}); err != nil {
 		h.w.t.Errorf("%s: %v", h.name, err)
 	}
-	h.events = append(h.events, e.events...)
+	for _, event := range e.events {
+		event.Time = h.w.now
+		h.events = append(h.events, event)
+	}
 }
 
 func (h *simHost) hint(addr netip.AddrPort) {
@@ -241,15 +250,23 @@ func (w *world) send(from *simHost, to netip.AddrPort, what any) {
 	if from.nat != nil {
 		source = from.nat.out(from, to, w.now)
 	}
-	w.after(w.latency, func() {
-		for _, h := range w.hosts {
-			if h.nat == nil && h.inner == to {
-				h.take(source, what)
-			} else if h.nat != nil && h.nat.hosts[to] == h && w.now.Before(h.nat.open[[2]netip.AddrPort{to, source}]) {
-				h.take(source, what)
-			}
+	w.after(w.latency, func() { w.arrive(source, to, what) })
+}
+
+// arrive hands a datagram on the internet to whoever is at the address.
+func (w *world) arrive(source, to netip.AddrPort, what any) {
+	for _, r := range w.relays {
+		if r.addr == to.Addr() {
+			r.take(source, to, what)
 		}
-	})
+	}
+	for _, h := range w.hosts {
+		if h.nat == nil && h.inner == to {
+			h.take(source, what)
+		} else if h.nat != nil && h.nat.hosts[to] == h && w.now.Before(h.nat.open[[2]netip.AddrPort{to, source}]) {
+			h.take(source, what)
+		}
+	}
 }
 
 func (h *simHost) take(from netip.AddrPort, what any) {
@@ -257,6 +274,9 @@ func (h *simHost) take(from netip.AddrPort, what any) {
 		return
 	}
 	if m, ok := what.(wgMessage); ok {
+		if to, ok := h.device.redirects[from]; ok {
+			from = to
+		}
 		h.device.receive(from, m)
 		return
 	}
@@ -273,6 +293,9 @@ type simDevice struct {
 	private wgtypes.Key
 	peers   map[wgtypes.Key]*simPeer
 	sends   int
+
+	redirects map[netip.AddrPort]netip.AddrPort
+	heard     map[int]bool // numbers of packets that arrived
 }
 
 type simPeer struct {
@@ -288,8 +311,9 @@ type simPeer struct {
 }
 
 type wgMessage struct {
-	kind string // "initiation", "response", "data"
-	from wgtypes.Key
+	kind   string // "initiation", "response", "data"
+	from   wgtypes.Key
+	number int // of a packet that the test sent; zero: WireGuard's own
 }
 
 func (d *simDevice) apply(want wgsetup.Desired) {
@@ -327,6 +351,14 @@ func (d *simDevice) keepAlive(key wgtypes.Key, p *simPeer) {
 		}
 		d.keepAlive(key, p)
 	})
+}
+
+func (d *simDevice) SetRedirects(all []wgsetup.Redirect) error {
+	d.redirects = map[netip.AddrPort]netip.AddrPort{}
+	for _, r := range all {
+		d.redirects[r.From] = r.To
+	}
+	return nil
 }
 
 func (d *simDevice) SetEndpoint(peer wgtypes.Key, addr netip.AddrPort) error {
@@ -373,7 +405,7 @@ func (d *simDevice) transmit(peer wgtypes.Key) {
 	if p.session && d.age(p) < 180*time.Second {
 		p.state.TxBytes += 32
 		p.traversal = w.now
-		w.send(d.host, p.state.Endpoint, wgMessage{"data", d.private.PublicKey()})
+		w.send(d.host, p.state.Endpoint, wgMessage{kind: "data", from: d.private.PublicKey()})
 		if !p.initiator || d.age(p) < 120*time.Second {
 			return
 		}
@@ -388,7 +420,7 @@ func (d *simDevice) initiate(peer wgtypes.Key, p *simPeer) {
 	}
 	p.initiated, p.awaits = w.now, true
 	p.state.TxBytes += 148
-	w.send(d.host, p.state.Endpoint, wgMessage{"initiation", d.private.PublicKey()})
+	w.send(d.host, p.state.Endpoint, wgMessage{kind: "initiation", from: d.private.PublicKey()})
 	w.after(5*time.Second, func() {
 		if q := d.peers[peer]; q == p && p.awaits && d.host.device == d {
 			d.initiate(peer, p)
@@ -405,7 +437,7 @@ func (d *simDevice) receive(from netip.AddrPort, m wgMessage) {
 	case "initiation":
 		p.state.RxBytes += 148
 		p.offered = true
-		d.host.w.send(d.host, from, wgMessage{"response", d.private.PublicKey()})
+		d.host.w.send(d.host, from, wgMessage{kind: "response", from: d.private.PublicKey()})
 	case "response":
 		if !p.awaits {
 			return
@@ -413,7 +445,7 @@ func (d *simDevice) receive(from netip.AddrPort, m wgMessage) {
 		p.awaits, p.session, p.initiator = false, true, true
 		p.state.RxBytes += 92
 		p.state.LastHandshake = d.host.wallTime()
-		d.host.w.send(d.host, from, wgMessage{"data", d.private.PublicKey()})
+		d.host.w.send(d.host, from, wgMessage{kind: "data", from: d.private.PublicKey()})
 	case "data":
 		if p.offered { // confirms the session that it was offered
 			p.offered, p.session, p.initiator = false, true, false
@@ -423,6 +455,10 @@ func (d *simDevice) receive(from netip.AddrPort, m wgMessage) {
 			return
 		}
 		p.state.RxBytes += 32
+		if m.number > 0 {
+			p.state.RxBytes += 68
+			d.heard[m.number] = true
+		}
 		if p.initiator && d.age(p) > 165*time.Second {
 			d.initiate(m.from, p)
 		}

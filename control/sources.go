@@ -19,7 +19,8 @@ type sources struct {
 	dht    *mainline.Source
 	lan    *lan.Source
 	static *static.Source
-	stun   *static.Source // resolves the STUN servers
+	stun   *static.Source   // resolves the STUN servers
+	relays []*static.Source // resolves one relay each
 }
 
 func (d *daemon) newSources(network keys.NetworkKey) sources {
@@ -27,7 +28,7 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 	found := func(source discovery.Source) func(netip.AddrPort) {
 		return func(addr netip.AddrPort) {
 			select {
-			case d.hints <- hint{source, addr}:
+			case d.hints <- hint{source: source, addr: addr}:
 			default:
 				d.drops.count("hints-busy")
 			}
@@ -37,7 +38,8 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 		s.dht = mainline.New(mainline.Config{
 			IPv4:       d.port.dht[false],
 			IPv6:       d.port.dht[true],
-			Bootstrap:  d.config.DHTBootstrap,
+			Bootstrap:  d.dhtBootstrap(),
+			Lookups:    d.relayLookups(network.ID()),
 			KnownNodes: d.cache.nodes(),
 			InfoHashes: func(now time.Time) [][20]byte {
 				var all [][20]byte
@@ -66,6 +68,9 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 	}
 	if len(d.config.Bootstrap) > 0 {
 		s.static = static.New(static.Config{Addresses: d.config.Bootstrap, Found: found(discovery.SourceStatic), Log: d.log})
+	}
+	for _, text := range d.config.Relays {
+		s.relays = append(s.relays, d.relaySource(text))
 	}
 	if !d.config.NoSTUN {
 		servers := d.config.STUN
@@ -102,6 +107,9 @@ func (s sources) kick() {
 	}
 	if s.static != nil {
 		s.static.Kick()
+	}
+	for _, r := range s.relays {
+		r.Kick()
 	}
 }
 

@@ -34,6 +34,7 @@ func (d *daemon) status(now time.Time) localapi.Status {
 		Self:       m.statusSelf(now),
 		Peers:      m.statusPeers(),
 		Sources:    d.statusSources(),
+		Relays:     m.statusRelays(),
 		Drops:      d.statusDrops(),
 		Notices:    append([]string{}, d.notices...),
 	}
@@ -93,7 +94,7 @@ func (m *mesh) statusPeers() []localapi.Peer {
 	peers := []localapi.Peer{}
 	held := holders(m.claims())
 	for _, p := range m.peers {
-		s := localapi.Peer{
+		peer := localapi.Peer{
 			Name:      p.name(),
 			ID:        string(p.node.ID()),
 			PublicKey: p.record.WireGuard.String(),
@@ -101,20 +102,23 @@ func (m *mesh) statusPeers() []localapi.Peer {
 			Endpoint:  endpointWord(p),
 			RxBytes:   p.state.RxBytes,
 			TxBytes:   p.state.TxBytes,
-			Reason:    p.reason,
+			Reason:    m.statusReason(p),
+		}
+		if s := p.relayOf(); s != nil && p.working() {
+			peer.Relay = s.name()
 		}
 		for _, a := range append(m.heldBy(p, held), keys.Address6(m.prefix6, p.node)) {
-			s.Addresses = append(s.Addresses, a.String())
+			peer.Addresses = append(peer.Addresses, a.String())
 		}
 		if !p.state.LastHandshake.IsZero() {
 			at := p.state.LastHandshake
-			s.LastHandshake = &at
+			peer.LastHandshake = &at
 		}
 		if p.path.RTT > 0 {
 			rtt := milliseconds(p.path.RTT)
-			s.RTTMillis = &rtt
+			peer.RTTMillis = &rtt
 		}
-		peers = append(peers, s)
+		peers = append(peers, peer)
 	}
 	slices.SortFunc(peers, func(a, b localapi.Peer) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
@@ -131,6 +135,48 @@ func (m *mesh) statusPath(p *peer) string {
 		return "offline"
 	default:
 		return "connecting"
+	}
+}
+
+// statusReason says why the path is not direct.
+func (m *mesh) statusReason(p *peer) string {
+	if p.working() && p.viaRelay() {
+		return m.agent.WhyNotDirect(p.node)
+	}
+	return p.reason
+}
+
+func (m *mesh) statusRelays() []localapi.Relay {
+	all := []localapi.Relay{}
+	for _, s := range m.relays.all {
+		r := localapi.Relay{
+			Address: s.name(), Class: s.class.String(), State: s.state(), Home: s.home,
+			Members: len(s.seen), Pairs: len(s.pairs), LastError: s.error,
+		}
+		if !s.key.IsZero() {
+			r.Key = s.key.String()
+		}
+		if s.up {
+			rtt := milliseconds(s.rtt)
+			r.RTTMillis = &rtt
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+func (s *relayServer) state() string {
+	switch {
+	case s.client == nil:
+		return "unused"
+	case s.leaving:
+		return "leaving"
+	case s.up:
+		return "up"
+	case s.error != "":
+		return "down"
+	default:
+		return "asking"
 	}
 }
 

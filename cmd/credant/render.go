@@ -17,6 +17,7 @@ func renderStatus(w io.Writer, s localapi.Status, now time.Time, st style, verbo
 	writeNotices(b, s.Notices, st)
 	fields := []field{{"network", s.Network + ": " + interfaceLine(s) + upFor(s.Started, now)}}
 	fields = append(fields, selfFields(s)...)
+	fields = append(fields, field{"network id", s.NetworkID})
 	fields = append(fields, natFields(s.Self.NAT)...)
 	if verbose {
 		fields = append(fields, verboseFields(s)...)
@@ -28,6 +29,7 @@ func renderStatus(w io.Writer, s localapi.Status, now time.Time, st style, verbo
 	writePeers(b, s, now, st, verbose)
 	fmt.Fprintln(b)
 	writeSources(b, s.Sources, st)
+	writeRelays(b, s.Relays, st, verbose)
 	return b.Flush()
 }
 
@@ -110,7 +112,6 @@ func verboseFields(s localapi.Status) []field {
 	return []field{
 		{"id", s.Self.ID},
 		{"public key", s.Self.PublicKey},
-		{"network id", s.NetworkID},
 		{"prefixes", strings.Join(s.Prefixes, " ")},
 		{"candidates", strings.Join(candidates, ", ")},
 		{"dropped", drops(s.Drops)},

@@ -52,6 +52,16 @@ func base() localapi.Status {
 	}
 }
 
+func relays() []localapi.Relay {
+	near, far := 3.2, 41.0
+	return []localapi.Relay{
+		{Address: "203.0.113.5:3478", Class: "own", State: "up", Home: true, RTTMillis: &near, Members: 3, Pairs: 1},
+		{Address: "[2001:db8:77::5]:3478", Class: "member", State: "up", Home: true, RTTMillis: &far, Members: 2, Pairs: 1},
+		{Address: "198.51.100.80:3478", Class: "network", State: "down", LastError: "no answer to 198.51.100.80:3478"},
+		{Address: "192.0.2.17:3478", Class: "public", State: "unused"},
+	}
+}
+
 func peer(name, path, endpoint string, rtt float64, reason string) localapi.Peer {
 	p := localapi.Peer{
 		Name: name, ID: "nbswy3dpeb3w64tm", PublicKey: "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=",
@@ -93,7 +103,10 @@ var renderings = []struct {
 			peer("nas", "direct", "203.0.113.9:23000", 12.34, ""),
 			peer("desk", "lan", "192.168.1.44:20112", 0.41, ""),
 			peer("old-laptop", "offline", "198.51.100.200:31999", 0, "not heard for 2 h"),
+			peer("phone", "relay", "203.0.113.5:20000", 31.2, "both NATs use another port for each destination"),
 		}
+		s.Peers[4].Relay = "203.0.113.5:3478"
+		s.Relays = relays()
 		return s
 	}},
 	{name: "few-verbose", verbose: true, status: func() localapi.Status {

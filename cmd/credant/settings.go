@@ -25,12 +25,14 @@ type settings struct {
 	subnet  netip.Prefix
 	backend string
 
-	bootstrap    []string
-	dhtBootstrap []string
-	stun         []string
-	noSTUN       bool
-	noDHT        bool
-	noLAN        bool
+	bootstrap     []string
+	relays        []string
+	dhtBootstrap  []string
+	stun          []string
+	noSTUN        bool
+	noDHT         bool
+	noLAN         bool
+	noPublicRelay bool
 
 	foreground bool
 	logLevel   slog.Level
@@ -58,6 +60,8 @@ func (s *settings) flagSet() *pflag.FlagSet {
 	many(fs, "ip", &s.ips, "ADDRESS", parseIPv4, "overlay IPv4 address of this node (default from its key)")
 	one(fs, "subnet", &s.subnet, "PREFIX", "", parseSubnet, "overlay IPv4 prefix of the network (default from its key)")
 	many(fs, "bootstrap", &s.bootstrap, "HOST:PORT", parseHostPort, "where a node of the network can be reached; repeatable")
+	many(fs, "relay", &s.relays, "HOST:PORT#KEY", parseRelay, "relay to use, as it prints it; repeatable")
+	fs.BoolVar(&s.noPublicRelay, "no-public-relay", false, "use no relay that serves everyone")
 	many(fs, "dht-bootstrap", &s.dhtBootstrap, "HOST:PORT", parseHostPort, "DHT node to begin with instead of the public ones; repeatable")
 	many(fs, "stun", &s.stun, "HOST:PORT", parseHostPort, "STUN server to ask instead of the public ones; repeatable")
 	fs.BoolVar(&s.noSTUN, "no-stun", false, "ask no STUN server")
@@ -89,23 +93,25 @@ func many[T any](fs *pflag.FlagSet, name string, target *[]T, kind string, parse
 // config is what the daemon is started with.
 func (s *settings) config(log *slog.Logger) control.Config {
 	return control.Config{
-		Version:      versionString(),
-		Network:      s.network,
-		Name:         s.name,
-		Interface:    s.iface,
-		Port:         s.port,
-		IPs:          s.ips,
-		Subnet:       s.subnet,
-		Bootstrap:    s.bootstrap,
-		DHTBootstrap: s.dhtBootstrap,
-		STUN:         s.stun,
-		NoSTUN:       s.noSTUN,
-		NoDHT:        s.noDHT,
-		NoLAN:        s.noLAN,
-		Backend:      s.backend,
-		StateDir:     s.stateDir,
-		Socket:       s.socket,
-		Log:          log,
+		Version:       versionString(),
+		Network:       s.network,
+		Name:          s.name,
+		Interface:     s.iface,
+		Port:          s.port,
+		IPs:           s.ips,
+		Subnet:        s.subnet,
+		Bootstrap:     s.bootstrap,
+		Relays:        s.relays,
+		NoPublicRelay: s.noPublicRelay,
+		DHTBootstrap:  s.dhtBootstrap,
+		STUN:          s.stun,
+		NoSTUN:        s.noSTUN,
+		NoDHT:         s.noDHT,
+		NoLAN:         s.noLAN,
+		Backend:       s.backend,
+		StateDir:      s.stateDir,
+		Socket:        s.socket,
+		Log:           log,
 	}
 }
 

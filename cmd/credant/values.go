@@ -14,6 +14,7 @@ import (
 
 	"github.com/credant/credant/control"
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/relay/wire"
 )
 
 // value is a flag whose text is understood, or refused, when it is set. It
@@ -118,6 +119,11 @@ func parseHostPort(s string) (string, error) {
 		return "", fmt.Errorf("%q: give HOST:PORT, such as vpn.example.org:23000 or [2001:db8::1]:23000", s)
 	}
 	return s, nil
+}
+
+func parseRelay(s string) (string, error) {
+	_, err := wire.ParseServerAddress(s)
+	return s, err
 }
 
 func parsePath(s string) (string, error) {

@@ -19,7 +19,8 @@ type Status struct {
 	Self    Self              `json:"self"`
 	Peers   []Peer            `json:"peers"`
 	Sources map[string]Source `json:"sources"` // "dht", "lan", "static", "cache"
-	Drops   map[string]uint64 `json:"drops"`   // received datagrams dropped, by reason
+	Relays  []Relay           `json:"relays"`
+	Drops   map[string]uint64 `json:"drops"` // received datagrams dropped, by reason
 
 	// Notices are sentences that an operator should act on: the clock looks
 	// wrong, the port was taken, a prefix clashes. Empty when all is well.
@@ -70,7 +71,8 @@ type Peer struct {
 	LastHandshake *time.Time `json:"last_handshake"`     // null before the first
 	RxBytes       int64      `json:"rx_bytes"`
 	TxBytes       int64      `json:"tx_bytes"`
-	Reason        string     `json:"reason"` // why the path is not direct; empty when it is
+	Reason        string     `json:"reason"`          // why the path is not direct; empty when it is
+	Relay         string     `json:"relay,omitempty"` // the relay that the path leads through
 }
 
 // Source is one way of finding members.
@@ -80,6 +82,19 @@ type Source struct {
 	Found     int    `json:"found"`            // addresses or records that it yielded
 	Nodes     int    `json:"nodes,omitempty"`  // nodes of the DHT that answer
 	LastError string `json:"last_error,omitempty"`
+}
+
+// Relay is a relay that this node knows of.
+type Relay struct {
+	Address   string   `json:"address"`
+	Key       string   `json:"key,omitempty"` // empty while nobody has answered
+	Class     string   `json:"class"`         // "own", "network" (serves this one on purpose), "member" (a member's), "public"
+	State     string   `json:"state"`         // "asking", "up", "down", "leaving", "unused"
+	Home      bool     `json:"home"`          // this node is registered there
+	RTTMillis *float64 `json:"rtt_ms"`        // null while not measured
+	Members   int      `json:"members"`       // others that are registered there
+	Pairs     int      `json:"pairs"`         // allocations of this node
+	LastError string   `json:"last_error,omitempty"`
 }
 
 // PingReply is the answer to one echo request through the tunnel.

@@ -23,6 +23,9 @@ type Uplink struct {
 
 func (u *Uplink) address(p netip.Prefix) netip.Addr { return hostOf(p, u.host) }
 
+// Address is the IPv4 address on the uplink's lower end, which a NAT's hosts are seen by.
+func (u *Uplink) Address() netip.Addr { return u.address(u.prefix4) }
+
 // plug lays the cable and gives the lower end its addresses and default routes.
 func (u *Uplink) plug() error {
 	if u.router != nil {

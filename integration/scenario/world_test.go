@@ -22,7 +22,8 @@ import (
 	"github.com/credant/credant/integration/strict"
 )
 
-var binary string
+// The programs under test.
+var binary, relayBinary string
 
 func TestMain(m *testing.M) {
 	code, err := run(m)
@@ -34,17 +35,23 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (int, error) {
-	if binary = os.Getenv("CREDANT_BIN"); binary == "" {
-		dir, err := os.MkdirTemp("", "credant-scenario-")
-		if err != nil {
-			return 0, fmt.Errorf("make directory for the binary: %w", err)
+	dir, err := os.MkdirTemp("", "credant-scenario-")
+	if err != nil {
+		return 0, fmt.Errorf("make directory for binaries: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	for _, program := range []struct {
+		name, variable string
+		path           *string
+	}{{"credant", "CREDANT_BIN", &binary}, {"credant-relay", "CREDANT_RELAY_BIN", &relayBinary}} {
+		if *program.path = os.Getenv(program.variable); *program.path != "" {
+			continue
 		}
-		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "credant")
-		build := exec.Command("go", "build", "-trimpath", "-o", binary, "github.com/credant/credant/cmd/credant")
+		*program.path = filepath.Join(dir, program.name)
+		build := exec.Command("go", "build", "-trimpath", "-o", *program.path, "github.com/credant/credant/cmd/"+program.name)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
-			return 0, fmt.Errorf("build credant: %w: %s", err, out)
+			return 0, fmt.Errorf("build %s: %w: %s", program.name, err, out)
 		}
 	}
 	return m.Run(), nil
