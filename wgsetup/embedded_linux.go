@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"sync"
@@ -20,9 +21,11 @@ type embeddedBackend struct {
 	log  *slog.Logger
 	side *embedded.SidePort
 
-	mu   sync.Mutex // run reads dev without the Device's mutex
-	dev  *embedded.Device
 	made chan struct{} // has an element after dev was set
+
+	mu        sync.Mutex // some methods come without the Device's mutex
+	dev       *embedded.Device
+	redirects map[netip.AddrPort]netip.AddrPort
 }
 
 func newEmbeddedBackend(h *host, log *slog.Logger) (backend, error) {
@@ -57,6 +60,7 @@ func (e *embeddedBackend) create(iface string, mtu int) error {
 	}
 	e.mu.Lock()
 	e.dev = dev
+	dev.SetRedirects(e.redirects)
 	e.mu.Unlock()
 	select {
 	case e.made <- struct{}{}:
@@ -121,6 +125,25 @@ func (e *embeddedBackend) run(ctx context.Context) error {
 	}
 }
 
+func (e *embeddedBackend) canRedirect(_, _ netip.AddrPort) bool { return true }
+
+func (e *embeddedBackend) setRedirects(all []Redirect) error {
+	redirects := make(map[netip.AddrPort]netip.AddrPort, len(all))
+	for _, r := range all {
+		redirects[r.From] = r.To
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if maps.Equal(redirects, e.redirects) {
+		return nil
+	}
+	e.redirects = redirects
+	if e.dev != nil {
+		e.dev.SetRedirects(redirects)
+	}
+	return nil
+}
+
 func (e *embeddedBackend) drops() map[string]uint64 { return e.side.Drops() }
 
 // icmpErrors is nil: an unconnected socket that asks for them would also have
@@ -134,7 +157,3 @@ func (e *embeddedBackend) close() error {
 	}
 	return err
 }
-
-func (e *embeddedBackend) canRedirect(from, to netip.AddrPort) bool { return true }
-
-func (e *embeddedBackend) setRedirects(all []Redirect) error { return nil }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -23,6 +24,7 @@ type kernelBackend struct {
 	log     *slog.Logger
 	wg      *wgctrl.Client
 	side    *sideport.Conn
+	swaps   *kernelRedirects
 }
 
 func newKernelBackend(network string, h *host, log *slog.Logger) (backend, error) {
@@ -65,19 +67,33 @@ func (k *kernelBackend) openSide(port uint16, mark int) (SidePort, error) {
 		return nil, err
 	}
 	k.side = side
+	if k.swaps, err = openKernelRedirects(tableName(k.network, k.iface, "swap"), port, k.log); err != nil {
+		return nil, err
+	}
 	return side, nil
 }
 
+func (k *kernelBackend) canRedirect(from, to netip.AddrPort) bool {
+	return from.Addr().Is4() == to.Addr().Is4() && !(to.Addr().Is6() && to.Addr().IsLinkLocalUnicast())
+}
+
+func (k *kernelBackend) setRedirects(all []Redirect) error { return k.swaps.setAll(all) }
+
 func (k *kernelBackend) follow(port uint16, mark int) error {
-	if k.side == nil {
+	if k.swaps == nil {
 		return nil
 	}
-	return errors.Join(k.side.SetPort(port), k.side.SetMark(mark))
+	return errors.Join(k.side.SetPort(port), k.side.SetMark(mark), k.swaps.setPort(port))
 }
 
 func (k *kernelBackend) hostChanged() { k.side.HostChanged() }
 
-func (k *kernelBackend) run(ctx context.Context) error { return k.side.Run(ctx) }
+func (k *kernelBackend) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return k.side.Run(ctx) })
+	g.Go(func() error { return k.swaps.run(ctx) })
+	return g.Wait()
+}
 
 func (k *kernelBackend) drops() map[string]uint64 { return k.side.Drops() }
 
@@ -87,6 +103,9 @@ func (k *kernelBackend) close() error {
 	var err error
 	if k.side != nil {
 		err = k.side.Close()
+	}
+	if k.swaps != nil {
+		err = errors.Join(err, k.swaps.close())
 	}
 	return errors.Join(err, k.wg.Close())
 }
@@ -103,7 +122,3 @@ func tableName(network, iface, purpose string) string {
 
 // portTaken says whether WireGuard could not have its port.
 func portTaken(err error) bool { return errors.Is(err, unix.EADDRINUSE) }
-
-func (k *kernelBackend) canRedirect(from, to netip.AddrPort) bool { return from.Addr().Is4() == to.Addr().Is4() && !to.Addr().IsLinkLocalUnicast() }
-
-func (k *kernelBackend) setRedirects(all []Redirect) error { return nil }

@@ -2,6 +2,7 @@ package wgsetup
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -13,7 +14,12 @@ import (
 type Redirect struct{ From, To netip.AddrPort }
 
 // maxRedirects bounds a device's redirects. A swap has one, for seconds.
-const maxRedirects = 1024
+// All of them go into one netlink message.
+const maxRedirects = 512
+
+func errRedirect(r Redirect, err error) error {
+	return fmt.Errorf("set redirect from %s to %s: %w", r.From, r.To, err)
+}
 
 // normalizeRedirects refuses what cannot be meant and returns the rest in one
 // order, unmapped.
@@ -26,7 +32,7 @@ func normalizeRedirects(all []Redirect) ([]Redirect, error) {
 	for _, r := range all {
 		r = Redirect{unmap(r.From), unmap(r.To)}
 		if !r.From.IsValid() || !r.To.IsValid() {
-			return nil, fmt.Errorf("set redirect from %s to %s: no address", r.From, r.To)
+			return nil, errRedirect(r, errors.New("no address"))
 		}
 		if r.From != r.To {
 			sorted = append(sorted, r)
@@ -38,7 +44,7 @@ func normalizeRedirects(all []Redirect) ([]Redirect, error) {
 	sorted = slices.Compact(sorted)
 	for i := 1; i < len(sorted); i++ {
 		if a, b := sorted[i-1], sorted[i]; a.From == b.From {
-			return nil, fmt.Errorf("set redirect from %s: both to %s and to %s", a.From, a.To, b.To)
+			return nil, errRedirect(a, fmt.Errorf("it has another to %s", b.To))
 		}
 	}
 	return sorted, nil

@@ -27,6 +27,8 @@ type Bind struct {
 	side *SidePort
 	msgs sync.Pool // of *[]ipv6.Message, for Send
 
+	redirects redirects
+
 	mu     sync.RWMutex
 	v4, v6 *socket
 }
@@ -67,7 +69,7 @@ func (b *Bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	for _, s := range []*socket{b.v4, b.v6} {
 		if s != nil {
 			port = s.port
-			fns = append(fns, newReceiver(s, b.side).receive)
+			fns = append(fns, newReceiver(s, b.side, &b.redirects).receive)
 		}
 	}
 	b.side.setPort(port)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 
@@ -17,6 +18,7 @@ import (
 type Device struct {
 	name  string
 	wg    *device.Device
+	bind  *Bind
 	close sync.Once
 }
 
@@ -31,9 +33,11 @@ func Open(name string, mtu int, side *SidePort, log *slog.Logger) (*Device, erro
 	if err != nil {
 		return nil, fmt.Errorf("create TUN device %s: %w", name, err)
 	}
+	bind := NewBind(side)
 	d := &Device{
 		name: name,
-		wg:   device.NewDevice(keepUp(t), NewBind(side), logger(log)),
+		wg:   device.NewDevice(keepUp(t), bind, logger(log)),
+		bind: bind,
 	}
 	// Up now, with a port that the kernel chooses: ConfigureDevice then
 	// reports a port that is taken, where a later Up would only log it.
@@ -66,6 +70,9 @@ func (d *Device) ConfigureDevice(cfg wgtypes.Config) error {
 	}
 	return nil
 }
+
+// SetRedirects is Bind.SetRedirects of the device's Bind.
+func (d *Device) SetRedirects(all map[netip.AddrPort]netip.AddrPort) { d.bind.SetRedirects(all) }
 
 // Done is closed when WireGuard has ended.
 func (d *Device) Done() <-chan struct{} { return d.wg.Wait() }

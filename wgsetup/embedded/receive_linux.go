@@ -18,14 +18,15 @@ const maxSegments = 64
 // receiver reads one socket for wireguard-go, which calls receive from one
 // goroutine.
 type receiver struct {
-	socket *socket
-	side   *SidePort
-	msgs   []ipv6.Message
-	last   *endpoint // of the datagram before: most come from one peer
+	socket    *socket
+	side      *SidePort
+	redirects *redirects
+	msgs      []ipv6.Message
+	last      *endpoint // of the datagram before: most come from one peer
 }
 
-func newReceiver(s *socket, side *SidePort) *receiver {
-	return &receiver{socket: s, side: side, msgs: newMessages(conn.IdealBatchSize)}
+func newReceiver(s *socket, side *SidePort, redirects *redirects) *receiver {
+	return &receiver{socket: s, side: side, redirects: redirects, msgs: newMessages(conn.IdealBatchSize)}
 }
 
 // receive implements conn.ReceiveFunc. With GRO, few long messages are read
@@ -85,9 +86,12 @@ func (r *receiver) split(m *ipv6.Message, at, n int, bufs [][]byte, sizes []int,
 	return n
 }
 
-// endpoint returns where WireGuard's datagram came from. It is the last one
-// again if it equals it.
+// endpoint returns where WireGuard's datagram came from, or is said to. It is
+// the last one again if it equals it.
 func (r *receiver) endpoint(from netip.AddrPort, udp *net.UDPAddr, info []byte) *endpoint {
+	if ep := r.redirects.of(from); ep != nil {
+		return ep
+	}
 	if r.last != nil && r.last.dst == from && r.last.src.Load().Equal(info) {
 		return r.last
 	}

@@ -14,16 +14,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/credant/credant/wgsetup/internal/nft"
 	"github.com/credant/credant/wgsetup/internal/sticky"
 )
 
 // Config says which port is shared, and with whom.
 type Config struct {
-	Table     string // the nftables table's name; no other side port may have it
-	Interface string // the WireGuard device's name
-	Port      uint16 // WireGuard's port, P
-	Mark      int    // WireGuard's firewall mark; zero: none
-	Log       *slog.Logger
+	Table     string       // the nftables table's name; no other side port may have it
+	Interface string       // the WireGuard device's name
+	Port      uint16       // WireGuard's port, P
+	Mark      int          // WireGuard's firewall mark; zero: none
+	Log       *slog.Logger // nil: discarded
 }
 
 // Conn is the socket on S and the table that joins it to P. Addresses are
@@ -32,26 +33,22 @@ type Conn struct {
 	udp    *net.UDPConn
 	side   uint16
 	from   *sticky.Sources
-	log    *slog.Logger
 	errs   chan ICMPError
 	missed atomic.Uint64 // ICMP errors that nobody took
 	port   atomic.Uint32
 
 	closing sync.Once
 
-	mu    sync.Mutex
-	table table
-	mark  int
-	watch *watch // nil when closed
+	mu     sync.Mutex
+	config Config
+	table  *nft.Table // nil only in Open
+	mark   int
 }
 
 // Open opens the socket and makes the table. Close takes both away; if the
 // process dies, so does the table (before Linux 5.12 the next Open replaces
 // it).
 func Open(c Config) (*Conn, error) {
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
 	from, err := sticky.Open()
 	if err != nil {
 		return nil, err
@@ -61,12 +58,11 @@ func Open(c Config) (*Conn, error) {
 		return nil, errors.Join(err, from.Close())
 	}
 	s := &Conn{
-		udp:   udp,
-		side:  side,
-		from:  from,
-		log:   c.Log,
-		errs:  make(chan ICMPError, maxErrors),
-		table: table{config: c, side: side},
+		udp:    udp,
+		side:   side,
+		from:   from,
+		errs:   make(chan ICMPError, maxErrors),
+		config: c,
 	}
 	s.port.Store(uint32(c.Port))
 	if err := s.open(c); err != nil {
@@ -79,13 +75,10 @@ func (s *Conn) open(c Config) (err error) {
 	if err := s.SetMark(c.Mark); err != nil {
 		return err
 	}
-	if s.watch, err = newWatch(c.Table); err != nil {
+	if s.table, err = nft.Open(c.Table, c.Log); err != nil {
 		return err
 	}
-	if err := s.table.dial(); err != nil {
-		return err
-	}
-	return s.table.install()
+	return s.table.Set(chains(c, s.side))
 }
 
 // listen finds a free S for both families and sets the socket up.
@@ -167,13 +160,16 @@ func (s *Conn) SetMark(mark int) error {
 func (s *Conn) SetPort(port uint16) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if port == s.table.config.Port {
+	if port == s.config.Port {
 		return nil
 	}
-	s.table.config.Port = port
+	s.config.Port = port
 	s.port.Store(uint32(port))
-	return s.table.replace()
+	return s.table.Set(chains(s.config, s.side))
 }
+
+// Run puts the table back whenever somebody removes it, until ctx ends.
+func (s *Conn) Run(ctx context.Context) error { return s.table.Run(ctx) }
 
 // HostChanged says that addresses, links or routes of the host changed. What
 // leaves from one of several addresses may have to leave from another.
@@ -272,13 +268,10 @@ func (s *Conn) Close() error {
 
 func (s *Conn) close() error {
 	err := errors.Join(s.udp.Close(), s.from.Close())
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.watch != nil {
-		err = errors.Join(err, s.watch.close())
-		s.watch = nil
+	if s.table != nil {
+		err = errors.Join(err, s.table.Close())
 	}
-	return errors.Join(err, s.table.remove())
+	return err
 }
 
 func unmap(a netip.AddrPort) netip.AddrPort {

@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/credant/credant/wgsetup/internal/nft"
 	"github.com/credant/credant/wgsetup/internal/nstest"
 )
 
@@ -174,7 +175,7 @@ func TestSurvivesFlushRuleset(t *testing.T) {
 			side, _ := openTest(t, hostNS)
 			other := listenUDP(t, otherNS, 4000)
 			if plain {
-				makePlain(t, side)
+				nstest.Must(t, side.table.WithoutOwner())
 			}
 			hostNS.Nft("flush ruleset; table inet reloaded { chain c { type filter hook input priority 0; }; }")
 			to := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.2"), 4000)
@@ -197,18 +198,6 @@ func TestSurvivesFlushRuleset(t *testing.T) {
 	}
 }
 
-// makePlain gives side the table that kernels before 5.12 have.
-func makePlain(t *testing.T, side *Conn) {
-	t.Helper()
-	side.mu.Lock()
-	defer side.mu.Unlock()
-	side.table.noOwner = true
-	nstest.Must(t, side.table.install())
-	if side.table.owned {
-		t.Fatal("the table is owned")
-	}
-}
-
 func TestFollowsThePort(t *testing.T) {
 	for _, plain := range []bool{false, true} {
 		t.Run(fmt.Sprintf("plain=%t", plain), func(t *testing.T) {
@@ -216,7 +205,7 @@ func TestFollowsThePort(t *testing.T) {
 			side, _ := openTest(t, hostNS)
 			other := listenUDP(t, otherNS, 4000)
 			if plain {
-				makePlain(t, side)
+				nstest.Must(t, side.table.WithoutOwner())
 			}
 			nstest.Must(t, side.SetPort(23456))
 			_, err := side.WriteToUDPAddrPort(probe, netip.AddrPortFrom(netip.MustParseAddr("192.0.2.2"), 4000))
@@ -228,18 +217,6 @@ func TestFollowsThePort(t *testing.T) {
 				t.Errorf("local port %d", got)
 			}
 		})
-	}
-}
-
-func TestTakesThePlaceOfAStaleTable(t *testing.T) {
-	hostNS, _ := connected(t)
-	hostNS.Nft("table inet credant_test_wg0_sideport { chain out { type filter hook output priority -310; udp sport 1 drop; }; }")
-	side, _ := openTest(t, hostNS)
-	side.mu.Lock()
-	defer side.mu.Unlock()
-	whole, err := side.table.whole()
-	if err != nil || !whole {
-		t.Errorf("whole: %t, %v", whole, err)
 	}
 }
 
@@ -260,7 +237,7 @@ func TestTwoOnOneHost(t *testing.T) {
 	hostNS, _ := connected(t)
 	openTest(t, hostNS)
 	hostNS.Do(func() {
-		if _, err := Open(Config{Table: "credant_test_wg0_sideport", Interface: "wg0", Port: testPort}); !errors.Is(err, errTaken) {
+		if _, err := Open(Config{Table: "credant_test_wg0_sideport", Interface: "wg0", Port: testPort}); !errors.Is(err, nft.ErrTaken) {
 			t.Errorf("a second side port of the same name: %v", err)
 		}
 		second, err := Open(Config{Table: "credant_test_wg1_sideport", Interface: "wg1", Port: testPort + 1})

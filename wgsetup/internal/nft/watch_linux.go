@@ -1,4 +1,4 @@
-package sideport
+package nft
 
 import (
 	"bytes"
@@ -20,19 +20,14 @@ const (
 	recheck = time.Minute
 )
 
-// Run puts the table back whenever somebody removes it, until ctx ends.
-func (s *Conn) Run(ctx context.Context) error {
-	s.mu.Lock()
-	w := s.watch
-	s.mu.Unlock()
-	if w == nil {
-		return nil
-	}
+// Run puts the table back whenever somebody removes something of it, until ctx
+// ends or the Table is closed. It is called once.
+func (t *Table) Run(ctx context.Context) error {
 	events := make(chan struct{}, 1)
 	ended := make(chan error, 1)
-	go func() { ended <- w.run(events) }()
+	go func() { ended <- t.watch.run(events) }()
 	stop := func() error {
-		w.stop()
+		t.watch.stop()
 		return <-ended
 	}
 	tick := time.NewTicker(recheck)
@@ -51,35 +46,36 @@ func (s *Conn) Run(ctx context.Context) error {
 			case <-time.After(settle):
 			}
 		}
-		if err := s.repair(); err != nil && ctx.Err() == nil {
-			s.log.Warn("side port not repaired", "iface", s.table.config.Interface, "err", err)
+		if err := t.repair(); err != nil && ctx.Err() == nil {
+			t.log.Warn("nftables table not repaired", "table", t.nft.Name, "err", err)
 		}
 	}
 }
 
 // repair makes the table again if something of it is missing.
-func (s *Conn) repair() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.watch == nil {
-		return nil // closed
+func (t *Table) repair() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || len(t.chains) == 0 {
+		return nil
 	}
-	whole, err := s.table.whole()
+	whole, err := t.whole()
 	if err != nil || whole {
 		return err
 	}
-	if err := s.table.install(); err != nil {
+	if err := t.install(); err != nil {
 		return err
 	}
-	s.log.Info("side port repaired: its nftables table was removed", "iface", s.table.config.Interface)
+	t.log.Info("nftables table repaired: somebody removed it", "table", t.nft.Name)
 	return nil
 }
 
 // watch listens for removals from one nftables table.
 type watch struct {
-	table string
-	conn  *netlink.Conn
-	ended atomic.Bool // an error of conn means nothing
+	table     string
+	conn      *netlink.Conn
+	listening bool        // guarded by the Table
+	ended     atomic.Bool // an error of conn means nothing
 }
 
 func newWatch(table string) (*watch, error) {
@@ -87,11 +83,24 @@ func newWatch(table string) (*watch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch nftables: %w", err)
 	}
-	if err := conn.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("watch nftables: %w", err)
-	}
 	return &watch{table: table, conn: conn}, nil
+}
+
+// listen begins or ends to hear what happens to the host's tables: a table that
+// is not there wakes nobody.
+func (w *watch) listen(on bool) error {
+	if on == w.listening {
+		return nil
+	}
+	change := w.conn.LeaveGroup
+	if on {
+		change = w.conn.JoinGroup
+	}
+	if err := change(unix.NFNLGRP_NFTABLES); err != nil {
+		return fmt.Errorf("watch nftables: %w", err)
+	}
+	w.listening = on
+	return nil
 }
 
 // run tells events until stop.
