@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/anacrolix/dht/v2/bep44"
 	"github.com/anacrolix/dht/v2/krpc"
 	"github.com/anacrolix/torrent/bencode"
 )
@@ -30,6 +31,8 @@ type simDHT struct {
 	cut   bool                  // nothing gets through
 	asked map[krpc.ID]time.Time // when a hash was last asked for
 	sent  atomic.Int64          // datagrams of members, both ways
+
+	serving map[netip.AddrPort]*memConn // members that others reach
 }
 
 type simNode struct {
@@ -38,11 +41,19 @@ type simNode struct {
 	table  []*simNode
 	dead   bool
 	stored map[krpc.ID]map[netip.AddrPort]time.Time
+	items  map[krpc.ID]simItem
+}
+
+type simItem struct {
+	krpc.MsgArgs
+	at time.Time
 }
 
 const (
 	simExpiry = 30 * time.Minute // of an announce, as libtorrent's
 	simToken  = 5 * time.Minute  // the least a token lives
+
+	simItemExpiry = 2 * time.Hour
 )
 
 // newSimDHT makes n nodes, each with a routing table of up to 8 nodes a bucket.
@@ -50,11 +61,11 @@ func newSimDHT(t *testing.T, n int) *simDHT {
 	d := &simDHT{
 		t: t, rand: rand.New(rand.NewPCG(1, uint64(n))),
 		nodes: make(map[netip.AddrPort]*simNode), conns: make(map[netip.AddrPort]*memConn),
-		asked: make(map[krpc.ID]time.Time),
+		asked: make(map[krpc.ID]time.Time), serving: make(map[netip.AddrPort]*memConn),
 	}
 	var all []*simNode
 	for i := range n {
-		s := &simNode{stored: make(map[krpc.ID]map[netip.AddrPort]time.Time)}
+		s := &simNode{stored: make(map[krpc.ID]map[netip.AddrPort]time.Time), items: make(map[krpc.ID]simItem)}
 		s.addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 6881)
 		for j := range s.id {
 			s.id[j] = byte(d.rand.Uint32())
@@ -101,12 +112,14 @@ func (d *simDHT) change(f func()) {
 }
 
 // holders counts the closest nodes to which m announced after since.
-func (d *simDHT) holders(m *simMember, since time.Time) int {
+func (d *simDHT) holders(m *simMember, since time.Time) int { return d.holdersOf(simHash, m, since) }
+
+func (d *simDHT) holdersOf(hash infoHash, m *simMember, since time.Time) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	holders := 0
-	for _, n := range d.closest(simHash, closestK) {
-		if at, ok := n.stored[krpc.ID(simHash)][m.addr]; ok && !at.Before(since) {
+	for _, n := range d.closest(hash, closestK) {
+		if at, ok := n.stored[krpc.ID(hash)][m.addr]; ok && !at.Before(since) {
 			holders++
 		}
 	}
@@ -131,8 +144,18 @@ func (d *simDHT) handle(b []byte, from, to netip.AddrPort) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sent.Add(1)
-	q := parseQuery(b)
-	d.asked[q.A.InfoHash] = time.Now()
+	if q := parseQuery(b); q.A != nil {
+		d.asked[q.A.InfoHash] = time.Now()
+	}
+	if c := d.serving[to]; c != nil || d.serving[from] != nil {
+		if c == nil {
+			c = d.conns[to]
+		}
+		if c != nil {
+			time.AfterFunc(20*time.Millisecond, func() { c.deliver(b, from) })
+		}
+		return nil
+	}
 	n := d.nodes[to]
 	latency := 10*time.Millisecond + time.Duration(d.rand.ExpFloat64()*float64(50*time.Millisecond))
 	if n == nil || n.dead || d.cut || d.rand.Float64() < d.loss {
@@ -141,7 +164,7 @@ func (d *simDHT) handle(b []byte, from, to netip.AddrPort) error {
 	time.AfterFunc(latency, func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		answer := n.answer(q, from)
+		answer := n.answer(parseQuery(b), from)
 		if d.rand.Float64() < d.loss || d.cut {
 			return
 		}
@@ -158,35 +181,62 @@ func (d *simDHT) handle(b []byte, from, to netip.AddrPort) error {
 func (n *simNode) answer(q krpc.Msg, from netip.AddrPort) []byte {
 	r := krpc.Return{ID: krpc.ID(n.id)}
 	token := time.Now().Truncate(simToken).String() + from.Addr().String()
+	last := time.Now().Add(-simToken).Truncate(simToken).String() + from.Addr().String()
+	fail := func(code int) []byte {
+		return bencode.MustMarshal(krpc.Msg{T: q.T, Y: "e", E: &krpc.Error{Code: code, Msg: "no"}})
+	}
 	switch q.Q {
+	case "announce_peer", "put":
+		if q.A.Token != token && q.A.Token != last {
+			return fail(203)
+		}
+	}
+	switch q.Q {
+	case "find_node":
+		n.near(&r, infoHash(q.A.Target), q, from)
 	case "get_peers":
 		r.Token = &token
-		near := slices.Clone(n.table)
-		slices.SortFunc(near, func(a, b *simNode) int { return distanceCompare(infoHash(q.A.InfoHash), a.id, b.id) })
-		for _, o := range near[:min(len(near), closestK)] {
-			if from.Addr().Is4() || slices.Contains(q.A.Want, krpc.WantNodes) {
-				r.Nodes = append(r.Nodes, krpc.NodeInfo{ID: krpc.ID(o.id), Addr: nodeAddrOf(o.addr)})
-			}
-			if from.Addr().Is6() || slices.Contains(q.A.Want, krpc.WantNodes6) {
-				r.Nodes6 = append(r.Nodes6, krpc.NodeInfo{ID: krpc.ID(o.id), Addr: nodeAddrOf(o.addr6)})
-			}
-		}
+		n.near(&r, infoHash(q.A.InfoHash), q, from)
 		for a, at := range n.stored[q.A.InfoHash] {
 			if time.Since(at) < simExpiry && a.Addr().Is4() == from.Addr().Is4() {
 				r.Values = append(r.Values, nodeAddrOf(a))
 			}
 		}
 	case "announce_peer":
-		last := time.Now().Add(-simToken).Truncate(simToken).String() + from.Addr().String()
-		if q.A.Token != token && q.A.Token != last {
-			return bencode.MustMarshal(krpc.Msg{T: q.T, Y: "e", E: &krpc.Error{Code: 203, Msg: "Bad token"}})
-		}
 		if n.stored[q.A.InfoHash] == nil {
 			n.stored[q.A.InfoHash] = make(map[netip.AddrPort]time.Time)
 		}
 		n.stored[q.A.InfoHash][from] = time.Now()
+	case "get":
+		r.Token = &token
+		n.near(&r, infoHash(q.A.Target), q, from)
+		if i, ok := n.items[q.A.Target]; ok && time.Since(i.at) < simItemExpiry {
+			r.V, r.K, r.Sig, r.Seq = bencode.MustMarshal(i.V), i.K, i.Sig, i.Seq
+		}
+	case "put":
+		target := krpc.ID(bep44.MakeMutableTarget(q.A.K, q.A.Salt))
+		switch {
+		case !bep44.Verify(q.A.K[:], q.A.Salt, *q.A.Seq, bencode.MustMarshal(q.A.V), q.A.Sig[:]):
+			return fail(206)
+		case n.items[target].Seq != nil && *n.items[target].Seq > *q.A.Seq:
+			return fail(302)
+		}
+		n.items[target] = simItem{*q.A, time.Now()}
 	}
 	return reply(q.T, r)
+}
+
+func (n *simNode) near(r *krpc.Return, target infoHash, q krpc.Msg, from netip.AddrPort) {
+	near := slices.Clone(n.table)
+	slices.SortFunc(near, func(a, b *simNode) int { return distanceCompare(target, a.id, b.id) })
+	for _, o := range near[:min(len(near), closestK)] {
+		if from.Addr().Is4() || slices.Contains(q.A.Want, krpc.WantNodes) {
+			r.Nodes = append(r.Nodes, krpc.NodeInfo{ID: krpc.ID(o.id), Addr: nodeAddrOf(o.addr)})
+		}
+		if from.Addr().Is6() || slices.Contains(q.A.Want, krpc.WantNodes6) {
+			r.Nodes6 = append(r.Nodes6, krpc.NodeInfo{ID: krpc.ID(o.id), Addr: nodeAddrOf(o.addr6)})
+		}
+	}
 }
 
 func nodeAddrOf(a netip.AddrPort) krpc.NodeAddr {
@@ -241,6 +291,11 @@ func (d *simDHT) conn(addr netip.AddrPort) *memConn {
 	c.out = func(b []byte, to netip.AddrPort) error { return d.handle(b, addr, to) }
 	d.change(func() { d.conns[addr] = c })
 	return c
+}
+
+// direct lets members send to m, which talks to members alone then.
+func (d *simDHT) direct(m *simMember) {
+	d.change(func() { d.serving[m.addr] = d.conns[m.addr] })
 }
 
 // pass lets fake time pass.
