@@ -39,17 +39,20 @@ func (c Config) fill() Config {
 	if c.Ports.Len() == 0 {
 		c.Ports = DefaultPorts
 	}
+	c.Fronts = slices.DeleteFunc(slices.Clone(c.Fronts), func(p uint16) bool { return p == 0 })
 	if len(c.Fronts) == 0 {
 		c.Fronts = []uint16{wire.DefaultPort, wire.DefaultPort + 1}
 	}
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
-	locals := make([]netip.Addr, 0, len(c.Locals))
-	for _, a := range c.Locals[:min(len(c.Locals), wire.MaxAddrs)] {
-		locals = append(locals, a.Unmap().WithZone(""))
+	var locals []netip.Addr
+	for _, a := range c.Locals {
+		if a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && len(locals) < wire.MaxAddrs {
+			locals = append(locals, a.Unmap().WithZone(""))
+		}
 	}
-	c.Fronts, c.Locals = slices.Clone(c.Fronts), locals
+	c.Locals = locals
 	return c.fillQuotas()
 }
 

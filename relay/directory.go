@@ -3,6 +3,7 @@ package relay
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"time"
 
 	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/relay/wire"
@@ -63,12 +64,18 @@ func (d *directory) add(now int64, id keys.NetworkID, of class, key keys.NodePub
 	return n, made
 }
 
-// establish gives a node another session.
-func (d *directory) establish(n *node, keys *wire.Session) {
+// establish gives a node another session. A client may come with keys that were
+// known and forgotten: its pushes then count on from where they can have been,
+// a hundred a second.
+func (d *directory) establish(now int64, n *node, keys *wire.Session) {
 	if n.session != nil {
 		delete(d.sessions, n.keys.ClientKey())
 	}
-	n.session = &session{keys: keys, newest: d.newest(n.network.id, n.key)}
+	n.session = &session{
+		keys:   keys,
+		newest: d.newest(n.network.id, n.key),
+		pushes: uint32(now / int64(10*time.Millisecond)),
+	}
 	d.sessions[keys.ClientKey()] = n
 }
 

@@ -15,7 +15,7 @@ func (s *Server) push(now int64, n *node, p wire.Push) {
 	if n.session == nil || !n.front.IsValid() || now-n.frontUsed > frontLifetime || s.outbox.full() {
 		return
 	}
-	n.pushes++
+	n.pushes = max(n.pushes+1, 1)
 	p.Number = n.pushes
 	data, err := n.keys.SealPush(p)
 	if err != nil {

@@ -150,6 +150,7 @@ func (s *Server) evictRegistration(now int64, r *registration) {
 func (s *Server) enter(c *call) {
 	n, w := c.node, c.node.network
 	n.reg = &registration{node: n, source: c.src}
+	n.vain = 0
 	c.src.held++
 	c.src.of[w.class].registrations++
 	w.registered = append(w.registered, n)

@@ -133,7 +133,7 @@ func (s *Server) receiveFirst(c *call, client [32]byte, b []byte) string {
 	if c.node = s.node(c.now, c.Network, of, c.Node); c.node == nil {
 		return s.refuse(c, wire.CodeFull, time.Minute)
 	}
-	s.establish(c.node, c.keys)
+	s.establish(c.now, c.node, c.keys)
 	c.node.window.Take(c.Number)
 	s.heard(c)
 	if !s.spendNetwork(c) {

@@ -56,7 +56,8 @@ func newServer(cfg Config, most limits) *Server {
 	}
 }
 
-// clock turns times into nanoseconds since the first, which never go back.
+// clock turns times into nanoseconds, which never go back. The first is 1: what
+// is 0 has never been.
 type clock struct {
 	epoch time.Time
 	last  int64
@@ -64,7 +65,7 @@ type clock struct {
 
 func (c *clock) tick(now time.Time) int64 {
 	if c.epoch.IsZero() {
-		c.epoch = now
+		c.epoch = now.Add(-1)
 	}
 	c.last = max(c.last, int64(now.Sub(c.epoch)))
 	return c.last
