@@ -124,13 +124,14 @@ func outerAddresses(ctx context.Context, c Config, locals []netip.Addr) []netip.
 	if len(out) > 0 {
 		return out
 	}
-	for _, a := range locals {
-		if !private(a) {
-			out = append(out, a)
-		}
+	return globalOr(locals)
+}
+
+// globalOr returns the addresses that mean something on the internet, or all
+// where none does.
+func globalOr(addrs []netip.Addr) []netip.Addr {
+	if global := slices.DeleteFunc(slices.Clone(addrs), private); len(global) > 0 {
+		return global
 	}
-	if len(out) == 0 {
-		return locals
-	}
-	return out
+	return addrs
 }

@@ -152,12 +152,17 @@ func (d *daemon) run(ctx context.Context, ready func(Info)) error {
 // allocations live for minutes.
 const countEvery = 5 * time.Second
 
+// reopened is how many relay ports are open after the start. Allocations take the
+// lowest port that is free for both nodes, so those of an earlier life were here.
+const reopened = 32
+
 // loop is the only place where the engine is touched after the start. It ends
 // with errEnded when ctx has ended and the grace time is over.
 func (d *daemon) loop(ctx, work context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	asked := ctx.Done()
+	d.engine.Reopen(time.Now(), reopened)
 	var end <-chan time.Time
 	for {
 		select {

@@ -111,22 +111,18 @@ func listOr(words []string, none string) string {
 }
 
 // give is how nodes name a relay: by what it was told to advertise, else by its
-// addresses, those first that mean something everywhere.
+// addresses, those alone that mean something on the internet where there are any.
 func give(c Config, key wire.ServerPublic, locals []netip.Addr) (list []wire.ServerAddress, onlyPrivate bool) {
-	for _, host := range c.Advertise {
-		list = append(list, wire.ServerAddress{Host: host, Port: c.Port, Key: key})
-	}
-	if len(list) > 0 {
-		return list, false
-	}
-	onlyPrivate = true
-	for _, inside := range []bool{false, true} {
-		for _, a := range locals {
-			if private(a) == inside {
-				list = append(list, wire.ServerAddress{Host: a.String(), Port: c.Port, Key: key})
-				onlyPrivate = onlyPrivate && inside
-			}
+	hosts := c.Advertise
+	if len(hosts) == 0 {
+		addrs := globalOr(locals)
+		onlyPrivate = private(addrs[0])
+		for _, a := range addrs {
+			hosts = append(hosts, a.String())
 		}
+	}
+	for _, host := range hosts {
+		list = append(list, wire.ServerAddress{Host: host, Port: c.Port, Key: key})
 	}
 	return list, onlyPrivate
 }
