@@ -30,6 +30,10 @@ func newKey(source netip.AddrPort, own *local) key {
 	}
 }
 
+// keyBits is the part of a key that is the same for all that arrives at one own
+// address, by its index, and port.
+func keyBits(index int, port uint16) uint64 { return uint64(index)<<32 | uint64(port)<<16 }
+
 // keyOf is newKey for an address that the kernel wrote.
 func keyOf(name *unix.RawSockaddrInet6, own *local) key {
 	if name.Family == unix.AF_INET {

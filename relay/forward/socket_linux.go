@@ -25,7 +25,7 @@ type local struct {
 
 // openLocal opens n sockets on one address and port.
 func openLocal(index int, addr netip.AddrPort, n int) (*local, error) {
-	l := &local{addr: addr, keyBits: uint64(index)<<32 | uint64(addr.Port())<<16, fds: make([]int, n)}
+	l := &local{addr: addr, keyBits: keyBits(index, addr.Port()), fds: make([]int, n)}
 	for i := range l.fds {
 		l.fds[i] = -1
 	}
