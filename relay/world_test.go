@@ -455,10 +455,12 @@ func (w *world) reach(a, b *client, port uint16) error {
 	return nil
 }
 
-// blobs are those that were pushed, the last of each node.
+// blobs are those that were pushed, of each node the one with the highest
+// number: a copy may come after a later push.
 func (c *client) blobs() map[keys.NodePublic]string {
 	got := make(map[keys.NodePublic]string)
-	for _, p := range c.pushes {
+	pushes := slices.SortedFunc(slices.Values(c.pushes), func(a, b wire.Push) int { return int(a.Number) - int(b.Number) })
+	for _, p := range pushes {
 		switch {
 		case p.Blob != nil:
 			got[p.Blob.Node] = string(p.Blob.Data)

@@ -24,8 +24,10 @@ type binding struct {
 	call    *call     // the bind
 	resetAt time.Time // when the relay last did not know us there
 	silent  bool      // nobody has answered there
+	vain    int       // binds in a row that were not answered
 
 	bound  bool
+	at     time.Time // when last bound
 	ready  bool      // and so has the peer
 	pushed time.Time // when the relay said so unasked
 }
@@ -87,7 +89,8 @@ func (c *Client) advanceBinding(now time.Time, p *pair) {
 			c.send(now, p.call)
 		default: // the mapping may be another one, so the cookie of no use
 			c.bindAgain(now, p)
-			p.ask.send(c, now)
+			p.ask.next = now.Add(pause(p.vain))
+			p.vain++
 		}
 	case now.Before(p.next):
 	case p.cookie.isGood(now):
@@ -96,6 +99,15 @@ func (c *Client) advanceBinding(now time.Time, p *pair) {
 		c.bindAgain(now, p)
 		p.ask.send(c, now)
 	}
+}
+
+// pause is how long to leave a relay alone that has so often not answered what
+// it should.
+func pause(vain int) time.Duration {
+	if vain == 0 {
+		return 0
+	}
+	return min(time.Second<<min(vain, 6), maxPause)
 }
 
 func later(a, b time.Time) time.Time {
@@ -128,11 +140,17 @@ func (c *Client) challengedAt(now time.Time, p *pair, b []byte) string {
 func (c *Client) boundAt(now, began time.Time, p *pair, peerBound bool) {
 	// The word that the peer has bound may have overtaken an older answer.
 	ready := peerBound || !p.pushed.Before(began)
-	p.next = now.Add(bindEvery)
-	if !ready {
-		p.next = now.Add(bindHalf)
-	}
+	p.at, p.vain = now, 0
 	c.setBound(p, true, ready)
+	p.next = now.Add(p.every())
+}
+
+// every is how often to bind again.
+func (b *binding) every() time.Duration {
+	if b.ready {
+		return bindEvery
+	}
+	return bindHalf
 }
 
 func (c *Client) refusedBind(now time.Time, p *pair, e *wire.Error, again time.Time) {
@@ -165,6 +183,7 @@ func (c *Client) peerBound(now time.Time, m *wire.PeerBound) string {
 		p.pushed = now
 		if p.bound {
 			c.setBound(p, true, true)
+			p.next = p.at.Add(p.every())
 		} else if p.ask == nil && p.call == nil {
 			c.bindAgain(now, p)
 		}

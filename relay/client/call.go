@@ -178,10 +178,9 @@ func (c *Client) request(k *call) (r wire.Request) {
 
 // wait is how long the call's last request may take.
 func (c *Client) wait(k *call) time.Duration {
-	over := k.tries - callsUnanswered
 	switch {
-	case over > 0:
-		return min(maxWait<<min(over, 6), maxPause)
+	case k.tries > callsUnanswered:
+		return pause(k.tries - callsUnanswered)
 	case k.op == refresh:
 		return maxWait
 	}

@@ -1,41 +1,419 @@
 package client
 
 import (
+	"bytes"
+	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/relay/wire"
 )
 
 const rtt = 40 * time.Millisecond
 
-// A fresh client is registered after two round trips and bound after two more.
+// pairUp makes two hosts that are registered and have an allocation.
+func pairUp(w *world, addrs ...netip.AddrPort) (a, b *host) {
+	a, b = w.add(addrs...), w.add(addrs...)
+	a.client.SetBlob(w.now, []byte("blob of a"))
+	b.client.SetBlob(w.now, []byte("blob of b"))
+	a.setPeers(b)
+	b.setPeers(a)
+	w.until(2*time.Second, "both bound", func() bool { return a.ready(b) && b.ready(a) })
+	w.run(time.Second) // the second copies of pushes
+	return a, b
+}
+
+// A fresh client is registered after two round trips and bound after two more,
+// and has said no more than it takes.
 func TestRoundTrips(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.add(main4), w.add(main4)
 	a.client.SetBlob(w.now, []byte("a"))
-	a.client.SetPeers(w.now, []keys.NodePublic{b.node.Public()})
-	w.run(time.Second)
+	a.setPeers(b)
+	w.run(4 * rtt)
 	got := map[string]time.Duration{}
 	for _, s := range a.said {
-		switch s.out.(type) {
-		case Up:
-			got["up"] = s.at
-		case Registered:
-			got["registered"] = s.at
-		case Allocated:
-			got["allocated"] = s.at
-		case Bound:
-			got["bound"] = s.at
-		}
+		got[fmt.Sprintf("%T", s.out)] = s.at
 	}
-	for what, want := range map[string]time.Duration{"up": rtt, "registered": 2 * rtt, "allocated": 2 * rtt, "bound": 4 * rtt} {
+	w.run(time.Second)
+	for what, want := range map[string]time.Duration{
+		"client.Up": rtt, "client.Registered": 2 * rtt, "client.Allocated": 2 * rtt,
+	} {
 		if got[what] != want {
 			t.Errorf("%s after %v, want %v", what, got[what], want)
 		}
 	}
-	if t.Failed() {
-		t.Logf("%+v", a.said)
+	if bound := a.said[len(a.said)-1]; bound.at != 4*rtt || bound.out != (Bound{b.node.Public(), netip.MustParseAddrPort("203.0.113.5:20000"), false}) {
+		t.Errorf("%+v, want a Bound after %v", bound, 4*rtt)
 	}
-	_ = b
+	if n := a.kinds(); n[wire.KindAsk] != 2 || n[wire.KindRequest] != 3 {
+		t.Errorf("sent %v", n)
+	}
+	if up := told[Up](a)[0]; up.RTT != rtt || up.Observed != a.source(main4) || up.Addr != main4 || up.Key != w.relay.identity.Public() {
+		t.Errorf("%+v", up)
+	}
+}
+
+// Blob and peers may come at any time; what came before the challenge leaves in
+// one flight with it.
+func TestOneFlight(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(main4), w.add(main4)
+	w.run(rtt / 2)
+	a.client.SetBlob(w.now, []byte("a"))
+	a.setPeers(b)
+	w.run(rtt + rtt/4)
+	var at []time.Duration
+	for _, s := range a.sent {
+		at = append(at, s.at)
+	}
+	if len(at) != 3 || at[0] != 0 || at[1] != rtt || at[2] != rtt {
+		t.Errorf("sent at %v", at)
+	}
+}
+
+func TestRefreshAndBlobTakeOneRoundTrip(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := pairUp(w, main4)
+	w.run(10 * time.Second)
+	a.forget()
+	b.forget()
+
+	a.client.SetBlob(w.now, []byte("another"))
+	changed := w.now
+	w.run(rtt / 2)
+	if !bytes.Equal(w.relay.blobs[a.node.Public()].blob, []byte("another")) {
+		t.Error("the relay does not have the blob after half a round trip")
+	}
+	w.run(rtt / 2)
+	if found := told[Found](b); len(found) != 1 || string(found[0].Blob) != "another" || found[0].Node != a.node.Public() {
+		t.Errorf("b was told %+v", b.said)
+	}
+	w.run(20 * time.Second)
+	if n := a.kinds(); n[wire.KindRequest] != 1 || n[wire.KindAsk] != 0 || len(told[Registered](a)) != 0 {
+		t.Errorf("sent %v, told %+v", n, a.said)
+	}
+	// The registration counts as a refresh; the next is due 25 s later.
+	a.forget()
+	w.run(changed.Add(rtt + refreshEvery + rtt).Sub(w.now))
+	if n := a.kinds(); n[wire.KindRequest] != 1 || n[wire.KindAsk] != 0 || w.relay.requests["refresh"] == 0 {
+		t.Errorf("sent %v, relay got %v", n, w.relay.requests)
+	}
+}
+
+// What a registered client with a bound pair costs while nothing happens.
+func TestIdle(t *testing.T) {
+	w := newWorld(t, 1)
+	a, _ := pairUp(w, main4)
+	w.run(time.Minute)
+	a.forget()
+	w.run(10 * time.Minute)
+	n := a.kinds()
+	// 24 refreshes, 11 binds.
+	if n[wire.KindAsk] != 0 || n[wire.KindRequest] > 35 || len(a.said) != 0 {
+		t.Errorf("sent %v, told %+v", n, a.said)
+	}
+	t.Logf("%d datagrams in ten minutes", 2*len(a.sent))
+
+	c := w.add(main4) // nothing to say
+	w.run(time.Hour)
+	if n := c.kinds(); n[wire.KindAsk] > 61 || len(n) != 1 {
+		t.Errorf("with nothing to say: sent %v", n)
+	}
+}
+
+func TestNobodyThere(t *testing.T) {
+	w := newWorld(t, 1)
+	w.relay.dead = true
+	a := w.add(main4)
+	a.client.SetBlob(w.now, []byte("a"))
+	w.run(3 * time.Minute)
+	var at []time.Duration
+	for _, s := range a.sent {
+		at = append(at, s.at.Round(time.Millisecond))
+	}
+	want := "[0s 100ms 350ms 850ms 1.85s 3.85s 8.85s 18.85s 48.85s 1m48.85s 2m48.85s]"
+	if fmt.Sprint(at) != want {
+		t.Errorf("asked at %v, want %v", at, want)
+	}
+	if len(a.said) != 1 || a.said[0].at != 3850*time.Millisecond || a.said[0].out != (Down{"no answer to 203.0.113.5:3478"}) {
+		t.Errorf("told %+v", a.said)
+	}
+	if s := a.client.Status(); s.State != StateDown || s.LastError == "" || s.Key != w.relay.identity.Public() {
+		t.Errorf("%+v", s)
+	}
+	w.relay.dead = false
+	w.until(time.Minute, "up", func() bool { return a.client.Status().Registered })
+	if s := a.client.Status(); s.State != StateUp || s.LastError != "" {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestPinnedKey(t *testing.T) {
+	for _, pinned := range []bool{true, false} {
+		w := newWorld(t, 1)
+		a := w.add(main4)
+		if !pinned {
+			a.client.link.want = wire.ServerPublic{}
+		}
+		a.client.SetBlob(w.now, []byte("a"))
+		w.relay.identity = wire.GenerateServer()
+		w.relay.restart()
+		w.run(time.Second)
+		if up := len(told[Up](a)) == 1; up == pinned {
+			t.Errorf("pinned %t: told %+v", pinned, a.said)
+		}
+		if pinned && (a.drops["mismatch"] == 0 || len(w.relay.requests) != 0) {
+			t.Errorf("drops %v, the relay got %v", a.drops, w.relay.requests)
+		}
+		if s := a.client.Status(); !pinned && s.Key != w.relay.identity.Public() {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
+func TestDualStack(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.add(main4, main6)
+	w.run(rtt)
+	if up := told[Up](a); len(up) != 1 || up[0].Addr != main6 || up[0].Observed != a.source(main6) || len(a.sent) != 1 {
+		t.Errorf("told %+v, sent %d", a.said, len(a.sent))
+	}
+
+	w = newWorld(t, 1)
+	w.dead[main6.Addr()] = true
+	a = w.add(main4, main6)
+	w.run(preferIPv6 + rtt)
+	if up := told[Up](a); len(up) != 1 || up[0].Addr != main4 || a.said[0].at != preferIPv6+rtt {
+		t.Errorf("without IPv6: told %+v", a.said)
+	}
+}
+
+// One family goes away under a bound pair: the other one is taken, and every
+// allocation moves.
+func TestFamilyChange(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := pairUp(w, main4, main6)
+	old := a.port4(b)
+	if !old.Addr().Is6() {
+		t.Fatalf("allocation at %v", old)
+	}
+	a.forget()
+	w.dead[main6.Addr()] = true
+	w.run(30 * time.Second)
+	if !a.ready(b) || !b.ready(a) || a.port4(b).Addr() != main4.Addr() {
+		t.Fatalf("told %+v", a.said)
+	}
+	if len(told[Lost](a)) != 1 || len(told[Allocated](a)) != 1 || !a.client.Status().Registered {
+		t.Errorf("told %+v", a.said)
+	}
+	// It stays there while that works.
+	a.forget()
+	w.dead[main6.Addr()] = false
+	a.client.Recheck(w.now)
+	w.run(10 * time.Second)
+	if len(told[Up](a)) != 0 || a.port4(b).Addr() != main4.Addr() {
+		t.Errorf("after IPv6 came back: told %+v", a.said)
+	}
+}
+
+// Another network: all is asked and bound anew at once, in parallel.
+func TestRecheck(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := pairUp(w, main4)
+	w.run(10 * time.Second)
+	a.forget()
+	a.v4 = netip.MustParseAddr("198.51.100.99")
+	a.client.Recheck(w.now)
+	from := w.now
+	w.run(2 * rtt)
+	if al, i := w.relay.alloc(a.node.Public(), b.node.Public()); al.from[i] != a.source(main4) || !a.ready(b) {
+		t.Errorf("bound at %v, told %+v", al.from[i], a.said)
+	}
+	if up := told[Up](a); len(up) != 1 || up[0].Observed != a.source(main4) || a.said[0].at != from.Add(rtt).Sub(epoch) {
+		t.Errorf("told %+v", a.said)
+	}
+	if s := w.relay.of(a.node.Public()); s.from != a.source(main4) {
+		t.Errorf("pushes go to %v", s.from)
+	}
+	if len(told[Lost](a)) != 0 || len(told[Down](a)) != 0 || len(told[Registered](a)) != 0 {
+		t.Errorf("told %+v", a.said)
+	}
+}
+
+// The NAT maps the port to another one, and nobody says so: the first packet
+// that the relay does not know brings a reset, and the pair is bound again two
+// round trips later.
+func TestMappingChange(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := pairUp(w, main4)
+	a.forget()
+	a.port = 50001
+	at := a.port4(b)
+	packet := append([]byte{4, 0, 0, 0}, make([]byte, 60)...)
+	w.carry(func() { w.server(at, a.source(at), packet) })
+	w.run(3 * rtt)
+	if al, i := w.relay.alloc(a.node.Public(), b.node.Public()); al.from[i] != a.source(at) {
+		t.Errorf("bound at %v", al.from[i])
+	}
+	// The refresh finds out for the main port.
+	w.run(refreshEvery + time.Second)
+	if up := told[Up](a); len(up) != 1 || up[0].Observed != a.source(main4) {
+		t.Errorf("told %+v", a.said)
+	}
+	if s := w.relay.of(a.node.Public()); s.from != a.source(main4) {
+		t.Errorf("pushes go to %v", s.from)
+	}
+	if len(told[Down](a)) != 0 || len(told[Lost](a)) != 0 || !a.ready(b) {
+		t.Errorf("told %+v", a.said)
+	}
+}
+
+// A flood of resets makes one bind a second.
+func TestResetRate(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := pairUp(w, main4)
+	a.forget()
+	reset := wire.AppendReset(nil, append([]byte{4, 0, 0, 0}, make([]byte, 28)...))
+	for range 1000 {
+		a.client.Receive(w.now, a.port4(b), reset)
+		a.client.Receive(w.now, main4, reset)
+		w.run(5 * time.Millisecond)
+	}
+	if n := a.kinds(); n[wire.KindAsk] > 6 || n[wire.KindRequest] > 7 || len(a.said) != 0 || !a.ready(b) {
+		t.Errorf("sent %v in 5 s, told %+v", n, a.said)
+	}
+	if a.drops["reset-rate"]+a.drops["reset-unknown"] != 0 {
+		t.Errorf("drops %v", a.drops) // Receive was called directly
+	}
+}
+
+// The relay restarts: it has forgotten all, and everything is there again after
+// the next refresh.
+func TestRelayRestarts(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := pairUp(w, main4)
+	a.forget()
+	w.relay.restart()
+	w.run(refreshEvery + 8*rtt + time.Second)
+	if !a.ready(b) || !b.ready(a) || !a.client.Status().Registered || len(w.relay.blobs) != 2 {
+		t.Fatalf("told %+v", a.said)
+	}
+	if len(told[Lost](a)) != 0 || len(told[Down](a)) != 0 || len(told[Registered](a)) != 1 {
+		t.Errorf("told %+v", a.said)
+	}
+	var ready []bool
+	for _, o := range told[Bound](a) {
+		ready = append(ready, o.Ready)
+	}
+	if len(ready) == 0 || ready[0] || !ready[len(ready)-1] {
+		t.Errorf("ready went %v", ready)
+	}
+	w.run(time.Minute)
+	if len(told[Gone](a)) != 0 {
+		t.Errorf("told %+v", a.said)
+	}
+}
+
+func TestRelayGoesAndComesBack(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		for _, away := range []time.Duration{40 * time.Second, 4 * time.Minute, time.Hour} {
+			w := newWorld(t, 1)
+			a, b := pairUp(w, main4)
+			a.forget()
+			w.relay.dead = true
+			gone := w.now
+			w.until(refreshEvery+4*time.Second, "down", func() bool { return len(told[Down](a)) == 1 })
+			w.run(gone.Add(away).Sub(w.now))
+			if lost := len(told[Lost](a)) == 1; lost != (away > boundLifetime) {
+				t.Errorf("away for %v: told %+v", away, a.said)
+			}
+			if restart {
+				w.relay.restart()
+			}
+			w.relay.dead = false
+			w.until(time.Minute+10*rtt, "bound again", func() bool { return a.client.Status().Registered && a.ready(b) && b.ready(a) })
+			if len(told[Down](a)) != 1 || len(told[Up](a)) != 1 {
+				t.Errorf("away for %v, restart %t: told %+v", away, restart, a.said)
+			}
+		}
+	}
+}
+
+func TestLeaving(t *testing.T) {
+	w := newWorld(t, 1)
+	a, _ := pairUp(w, main4)
+	a.forget()
+	w.relay.leaving(5 * time.Second)
+	w.run(time.Second)
+	if len(a.said) != 1 || a.said[0].out != (Leaving{5 * time.Second}) {
+		t.Errorf("told %+v", a.said)
+	}
+}
+
+func TestPeersComeAndGo(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := pairUp(w, main4)
+	c := w.add(main4)
+	a.setPeers(c, b, a, b)
+	w.run(time.Second)
+	if s := a.client.Status(); len(s.Allocations) != 2 || a.port4(c) != netip.AddrPortFrom(main4.Addr(), 20001) || a.ready(c) {
+		t.Errorf("%+v", s)
+	}
+	c.setPeers(a)
+	w.until(5*rtt, "the third bound", func() bool { return a.ready(c) && c.ready(a) })
+
+	a.forget()
+	b.forget()
+	old := a.port4(b)
+	a.setPeers(c)
+	if a.client.Owns(old) {
+		t.Error("still owns the port")
+	}
+	w.run(2 * rtt)
+	if bound := told[Bound](b); len(bound) != 1 || bound[0].Ready || w.relay.requests["release"] != 1 {
+		t.Errorf("b was told %+v", b.said)
+	}
+	if len(a.said) != 0 {
+		t.Errorf("a was told %+v", a.said)
+	}
+	a.client.SetBlob(w.now, nil)
+	a.setPeers()
+	w.run(time.Second)
+	if w.relay.requests["leave"] != 1 || len(w.relay.blobs) != 1 || len(told[Gone](b)) != 1 {
+		t.Errorf("relay got %v, b was told %+v", w.relay.requests, b.said)
+	}
+	a.forget()
+	w.run(30 * time.Second)
+	if n := a.kinds(); n[wire.KindRequest] != 0 {
+		t.Errorf("after leaving: sent %v", n)
+	}
+}
+
+func TestManyPeers(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.add(main4)
+	var peers []keys.NodePublic
+	for i := range 2000 {
+		peers = append(peers, keys.NodePublic{1, byte(i), byte(i >> 8)})
+	}
+	a.client.SetPeers(w.now, peers)
+	w.relay.last = 40000
+	w.run(10 * time.Second)
+	n := 0
+	for _, p := range a.client.Status().Allocations {
+		if p.Bound {
+			n++
+		}
+	}
+	if n != maxPairs {
+		t.Errorf("%d bound, want %d", n, maxPairs)
+	}
+	a.client.SetPeers(w.now, peers[:1])
+	w.run(10 * time.Second)
+	if w.relay.requests["release"] != (maxPairs-1+15)/16 {
+		t.Errorf("relay got %v", w.relay.requests)
+	}
 }

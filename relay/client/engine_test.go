@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/relay"
 	"github.com/credant/credant/relay/wire"
 )
@@ -70,11 +69,7 @@ func TestEngine(t *testing.T) {
 	a, b, c := w.add(main4, main6), w.add(main4), w.add(main4)
 	for i, h := range w.hosts {
 		h.client.SetBlob(w.now, []byte{byte(i)})
-		var peers []keys.NodePublic
-		for _, o := range w.hosts {
-			peers = append(peers, o.node.Public())
-		}
-		h.client.SetPeers(w.now, peers)
+		h.setPeers(w.hosts...)
 	}
 	took := w.until(time.Second, "all bound", func() bool {
 		return a.ready(b) && a.ready(c) && b.ready(a) && b.ready(c) && c.ready(a) && c.ready(b)
@@ -103,7 +98,7 @@ func TestEngine(t *testing.T) {
 	}
 	for _, h := range w.hosts {
 		h.client.SetBlob(w.now, nil)
-		h.client.SetPeers(w.now, nil)
+		h.setPeers()
 	}
 	w.run(time.Second)
 	if s := e.Stats(); s.Registrations != 0 || s.Bound != 0 || s.Allocations != 0 {

@@ -3,12 +3,12 @@ package client
 import (
 	"container/heap"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/relay/wire"
@@ -29,6 +29,7 @@ type world struct {
 	order  int
 	relay  *model
 	server func(at, from netip.AddrPort, b []byte) // receives for the relay
+	tap    func(at, to netip.AddrPort, b []byte)   // hears what arrives at hosts
 	hosts  []*host
 	dead   map[netip.Addr]bool // addresses of the relay that nothing reaches
 }
@@ -42,6 +43,7 @@ type host struct {
 	said   []said
 	sent   []said // Sends
 	drops  map[string]int
+	known  map[keys.NodePublic]netip.AddrPort // allocations, as told
 	// port and v4 say how its NAT maps it: every destination alike.
 	v4, v6 netip.Addr
 	port   uint16
@@ -109,7 +111,7 @@ func (w *world) add(addrs ...netip.AddrPort) *host {
 	}
 	network := testNetwork(w.t)
 	h := &host{
-		name: fmt.Sprint("host ", n), w: w, node: node, drops: map[string]int{},
+		name: fmt.Sprint("host ", n), w: w, node: node, drops: map[string]int{}, known: map[keys.NodePublic]netip.AddrPort{},
 		v4: netip.AddrFrom4([4]byte{198, 51, 100, n}), v6: netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: n}), port: 50000,
 	}
 	h.client = New(Config{Network: network.ID(), Sign: network.SignID, Node: node, Rand: chaos{w.rng}},
@@ -147,6 +149,9 @@ func (w *world) carry(do func()) {
 
 // arrive hands a datagram from the relay to the host that has that address.
 func (w *world) arrive(at, to netip.AddrPort, b []byte) {
+	if w.tap != nil {
+		w.tap(at, to, b)
+	}
 	for _, h := range w.hosts {
 		if to != h.source(at) {
 			continue // somebody else, or a mapping that its NAT has no more
@@ -171,10 +176,10 @@ func (h *host) pump() {
 		outs := h.client.Advance(h.w.now)
 		for _, o := range outs {
 			s := said{h.w.now.Sub(epoch), o}
+			h.check(o)
 			send, ok := o.(Send)
 			if !ok {
 				h.said = append(h.said, s)
-				h.check(o)
 				continue
 			}
 			h.sent = append(h.sent, s)
@@ -192,29 +197,37 @@ func (h *host) pump() {
 
 // check holds what is told to what was told before.
 func (h *host) check(o Output) {
-	known := map[keys.NodePublic]netip.AddrPort{}
-	for _, s := range h.said[:len(h.said)-1] {
-		switch o := s.out.(type) {
-		case Allocated:
-			known[o.Peer] = o.Addr
-		case Lost:
-			delete(known, o.Peer)
-		}
-	}
+	h.w.t.Helper()
 	switch o := o.(type) {
 	case Bound:
-		if known[o.Peer] != o.Addr {
+		if h.known[o.Peer] != o.Addr {
 			h.w.t.Errorf("%s: %+v of an allocation that is not known", h.name, o)
 		}
 	case Lost:
-		if known[o.Peer] != o.Addr {
+		if h.known[o.Peer] != o.Addr {
 			h.w.t.Errorf("%s: %+v of an allocation that is not known", h.name, o)
 		}
+		delete(h.known, o.Peer)
 	case Allocated:
-		if _, ok := known[o.Peer]; ok {
+		if _, ok := h.known[o.Peer]; ok {
 			h.w.t.Errorf("%s: %+v without that the old one was lost", h.name, o)
 		}
+		h.known[o.Peer] = o.Addr
+	case Send:
+		if o.To != main4 && o.To != main6 && !slices.Contains(slices.Collect(maps.Values(h.known)), o.To) {
+			h.w.t.Errorf("%s: sends to %v, which is not the relay's", h.name, o.To)
+		}
 	}
+}
+
+// setPeers tells the client, and forgets what it is not told the end of.
+func (h *host) setPeers(peers ...*host) {
+	var list []keys.NodePublic
+	for _, p := range peers {
+		list = append(list, p.node.Public())
+	}
+	maps.DeleteFunc(h.known, func(k keys.NodePublic, _ netip.AddrPort) bool { return !slices.Contains(list, k) })
+	h.client.SetPeers(h.w.now, list)
 }
 
 // run lets time pass.
@@ -222,25 +235,23 @@ func (w *world) run(d time.Duration) {
 	w.t.Helper()
 	end := w.now.Add(d)
 	for range 10_000_000 {
-		for _, h := range w.hosts {
-			h.pump()
+		for len(w.events) > 0 && !w.events[0].at.After(w.now) {
+			heap.Pop(&w.events).(event).do()
 		}
 		next := end
-		if len(w.events) > 0 && w.events[0].at.Before(next) {
-			next = w.events[0].at
-		}
 		for _, h := range w.hosts {
+			h.pump()
 			if t, ok := h.client.Next(); ok && t.Before(next) {
 				next = t
 			}
 		}
-		w.now = next
-		if !next.Before(end) {
+		if len(w.events) > 0 && w.events[0].at.Before(next) {
+			next = w.events[0].at
+		}
+		if !w.now.Before(end) && !next.Before(end) {
 			return
 		}
-		for len(w.events) > 0 && !w.events[0].at.After(w.now) {
-			heap.Pop(&w.events).(event).do()
-		}
+		w.now = next
 	}
 	w.t.Fatal("time stands still")
 }
@@ -301,5 +312,3 @@ func (h *host) kinds() map[wire.Kind]int {
 	}
 	return n
 }
-
-var compareAddrs = cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
