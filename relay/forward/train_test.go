@@ -171,9 +171,7 @@ func TestTrainTooWide(t *testing.T) {
 			t.Error("trains to that destination are still tried")
 		}
 	}
-	if packets, _ := f.Totals(); packets != 2*n {
-		t.Errorf("%d packets counted, want %d", packets, 2*n)
-	}
+	waitFor(t, "all packets counted", func() bool { packets, _ := f.Totals(); return packets == 2*n })
 }
 
 // farSocket listens in another namespace, at the end of a veth of an MTU.
