@@ -42,7 +42,7 @@ test: deps lint build bin/vmrun ## everything; a test that cannot run fails
 .PHONY: test-unit
 test-unit: ## every package, with the race detector, and what it cannot run without it
 	go test -race -skip '/kernel$$' $$(go list ./... | grep -v /integration/scenario)
-	go test ./discovery/mainline
+	go test ./discovery/mainline ./control/relayd
 
 .PHONY: test-integration
 test-integration: build ## the built binary in an internet of network namespaces (as root)

@@ -27,22 +27,26 @@ func TestChoose(t *testing.T) {
 		"a plain VPS": {
 			has("127.0.0.1", "::1", "203.0.113.5", "2001:db8::5", "fe80::1"),
 			[]string{"203.0.113.5", "2001:db8::5"},
-			[]string{"203.0.113.5", "2001:db8::5"}, nil,
+			[]string{"203.0.113.5", "2001:db8::5"},
+			nil,
 		},
 		"private beside global": {
 			has("10.0.0.5", "203.0.113.5", "172.17.0.1", "fd00::5"),
 			[]string{"203.0.113.5"},
-			[]string{"203.0.113.5", "fd00::5"}, nil,
+			[]string{"203.0.113.5", "fd00::5"},
+			nil,
 		},
 		"translated one to one": {
 			has("10.0.0.5", "172.17.0.1", "fd00:1::1"),
 			[]string{"10.0.0.5"},
-			[]string{"10.0.0.5", "fd00:1::1"}, nil,
+			[]string{"10.0.0.5", "fd00:1::1"},
+			nil,
 		},
 		"the routed one is the first of several": {
 			has("203.0.113.5", "203.0.113.6", "203.0.113.7"),
 			[]string{"203.0.113.6"},
-			[]string{"203.0.113.6", "203.0.113.5"}, []string{"203.0.113.7"},
+			[]string{"203.0.113.6", "203.0.113.5"},
+			[]string{"203.0.113.7"},
 		},
 		"no default route": {has("192.168.1.5"), nil, []string{"192.168.1.5"}, nil},
 		"a tunnel of ours": {mark(has("192.168.1.5", "10.77.3.9"), tunnel), nil, []string{"192.168.1.5"}, nil},
@@ -53,7 +57,8 @@ func TestChoose(t *testing.T) {
 		"temporary and tentative": {
 			append(mark(has("2001:db8::7"), func(h *hostAddress) { h.passing = true }),
 				mark(has("2001:db8::8"), func(h *hostAddress) { h.tentative = true })...),
-			[]string{"2001:db8::7"}, nil, nil,
+			[]string{"2001:db8::7"},
+			nil, nil,
 		},
 		"loopback alone": {has("127.0.0.1", "::1"), nil, nil, nil},
 	} {

@@ -37,7 +37,6 @@ type node struct {
 	calls   chan func(*client.Client)
 	outputs chan client.Output // but sends
 	data    chan packet        // what is not the relay's own
-	next    []client.Output    // read from outputs and not waited for yet
 }
 
 type packet struct {

@@ -1,0 +1,5 @@
+//go:build !race
+
+package relayd
+
+const raceDetector = false
