@@ -29,7 +29,7 @@ func (a *Agent) Avoid(now time.Time, node keys.NodePublic, addr netip.AddrPort, 
 }
 
 func (l *checkList) avoid(now time.Time, addr netip.AddrPort, d time.Duration) {
-	l.avoided = slices.DeleteFunc(l.avoided, func(x avoided) bool { return x.addr == addr || !now.Before(x.until) })
+	l.avoided = slices.DeleteFunc(l.avoided, func(x avoided) bool { return x.addr == addr })
 	if d <= 0 {
 		return
 	}
@@ -50,9 +50,23 @@ func (l *checkList) avoid(now time.Time, addr netip.AddrPort, d time.Duration) {
 		l.restart(now, "traffic did not follow to "+addr.String())
 		l.round.lost = p
 	}
-	// What is tried again then is also what it is worth searching for.
-	if s := &l.relays.search; !s.next.IsZero() && s.next.After(now.Add(d)) {
-		s.next = now.Add(d)
+}
+
+// avoidNoMore gives the paths another chance whose time is over, where they would
+// be better than what there is.
+func (l *checkList) avoidNoMore(now time.Time) {
+	var over []netip.AddrPort
+	l.avoided = slices.DeleteFunc(l.avoided, func(x avoided) bool {
+		if now.Before(x.until) {
+			return false
+		}
+		over = append(over, x.addr)
+		return true
+	})
+	for _, addr := range over {
+		if p := l.find(addr); p != nil && l.trust == settled {
+			l.tryBetter(now, []*candidatePair{p})
+		}
 	}
 }
 

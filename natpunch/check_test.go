@@ -17,6 +17,7 @@ type vectors struct {
 		Name, Body, Type, ID string
 		Number               uint64
 		Nominated, Seeking   bool
+		Round                bool
 		Observed             netip.AddrPort
 	}
 	RefusedBodies []struct{ Name, Body string } `json:"refused_bodies"`
@@ -45,7 +46,7 @@ func TestCheckVectors(t *testing.T) {
 		t.Run(v.Name, func(t *testing.T) {
 			c := check{
 				Type: map[string]checkType{"ping": ping, "pong": pong}[v.Type], Number: v.Number,
-				ID: transactionID(unhex(t, v.ID)), Nominated: v.Nominated, Seeking: v.Seeking, Observed: v.Observed,
+				ID: transactionID(unhex(t, v.ID)), Nominated: v.Nominated, Seeking: v.Seeking, Observed: v.Observed, Round: v.Round,
 			}
 			want := unhex(t, v.Body)
 			got, err := appendCheck([]byte("x"), c)
@@ -79,7 +80,7 @@ func TestUnknownKeysArePassedOver(t *testing.T) {
 func TestEveryCheckFits(t *testing.T) {
 	ab, ba := simPairs(simKey(1), simKey(2), 1)
 	c := check{
-		Type: ping, Number: 1<<64 - 1, ID: testID, Nominated: true, Seeking: true,
+		Type: ping, Number: 1<<64 - 1, ID: testID, Nominated: true, Seeking: true, Round: true,
 		Observed: netip.MustParseAddrPort("[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
 	}
 	b, err := sealCheck(&ab, c)

@@ -108,7 +108,7 @@ func (l *checkList) renew(now time.Time, pair keys.Pair) {
 	l.link.pings = pings
 	l.exchange = exchange{}
 	for _, p := range l.pairs {
-		p.sent, p.nominatedAt = [4]transaction{}, time.Time{}
+		p.sent, p.nominatedAt = [maxSent]transaction{}, time.Time{}
 	}
 	l.trust, l.round.why, l.round.failures = seeking, "the peer started anew", 0
 	l.relays.probe = probe{}

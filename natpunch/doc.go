@@ -8,7 +8,8 @@
 // base, the node's one port; checks are sealed pings under the pair's key instead
 // of STUN with passwords (check.go draws them); a path that a hello exchange
 // proved is used without a check. Consent (RFC 7675) is checked only when asked:
-// a peer that is left alone costs no datagrams.
+// a peer that is left alone costs no datagrams. Where there is no path, a relayed
+// pair is nominated unchecked; while a relay is the path, better ones are looked for.
 //
 // STUN follows RFC 8489 and compares what several servers saw, in the words of
 // RFC 4787. The tests of RFC 5780 that need a second port are not made.
@@ -18,6 +19,6 @@
 // each. All addresses at the border are unmapped, without a zone. Neither sends
 // anything but what its budgets allow (budget.go), whatever a peer says.
 //
-// Opening sockets, resolving servers and setting WireGuard endpoints are for
-// others. Start at agent.go, then checklist.go.
+// Opening sockets, resolving servers, setting WireGuard endpoints and talking to
+// relays are for others. Start at agent.go, then checklist.go and relayed.go.
 package natpunch

@@ -16,6 +16,8 @@ const (
 
 	// Among relays, one that is betterShare and betterBy faster for betterFor takes
 	// the selected one's place.
+	// Both its last and its mean round trip have to be, so that noise does not move
+	// it.
 	betterShare = 5 // a fifth
 	betterBy    = 5 * time.Millisecond
 	betterFor   = 30 * time.Second
@@ -26,8 +28,7 @@ const (
 
 // gauge measures a relayed pair, and is the round trip's smooth form.
 type gauge struct {
-	due    time.Time // a ping is; zero: none
-	left   time.Time // the last one did
+	left   time.Time // the last ping did
 	at     time.Time // it was answered
 	rtt    time.Duration
 	faster time.Time // since when than the selected relay's; zero: not
@@ -43,10 +44,10 @@ func (g *gauge) add(now time.Time, rtt time.Duration) {
 	g.at = now
 }
 
-// Measure pings every ready relayed address of the peer, and its selected path,
-// once: each second while traffic flows, each minute when not. A selected relay
-// that does not answer is suspect soon, and one that is better for a while is
-// selected in its place. It does nothing while a path is searched.
+// Measure pings the selected path once, and on the controlling side every ready
+// relayed address: each second while traffic flows, each minute when not. A
+// selected relay that does not answer is suspect soon, and one that is better for
+// a while is selected in its place. It does nothing while a path is searched.
 func (a *Agent) Measure(now time.Time, node keys.NodePublic) {
 	a.now = now
 	if c, ok := a.peers[node]; ok {
@@ -55,46 +56,35 @@ func (a *Agent) Measure(now time.Time, node keys.NodePublic) {
 	}
 }
 
+// measure sends at once or not at all: what is not urgent does not wait in line
+// before what is.
 func (l *checkList) measure(now time.Time) {
 	if l.trust != settled || now.Sub(l.relays.measured) < measureEvery {
 		return
 	}
 	l.relays.measured = now
-	if l.selected.relayed() && l.relays.probe.pair == nil {
-		l.relays.probe = probe{pair: l.selected, next: now}
-	}
-	// What is not the path is measured only where there is plenty left.
 	l.agent.pings.fill(now)
 	l.link.pings.fill(now)
-	plenty := l.agent.pings.tokens >= totalBurst/2 && l.link.pings.tokens >= 2*reserve
+	if x := &l.relays.probe; x.pair == nil && l.spare(reserve) && l.sendPing(now, l.selected, check{}) && l.selected.relayed() {
+		*x = probe{pair: l.selected, tries: 1, next: now.Add(patienceWith(l.selected))}
+	}
 	for _, p := range l.pairs {
-		switch {
-		case p == l.selected && !p.relayed():
-			p.gauge.due = now
-		case p.relayed() && p != l.selected && !p.gone && plenty:
-			if p.gauge.left.After(p.validAt) { // the last one was lost
-				p.gauge.faster = time.Time{}
-			}
-			p.gauge.due = now
+		// Only the controlling agent chooses among relays.
+		if !l.controlling || !p.relayed() || p.gone || p == l.selected || !l.spare(2*reserve) {
+			continue
+		}
+		if p.gauge.left.After(p.validAt) { // the last one was lost
+			p.gauge.faster = time.Time{}
+		}
+		if l.sendPing(now, p, check{}) {
+			p.gauge.left = now
 		}
 	}
 }
 
-// measureDue sends a ping that Measure has asked for, and tells whether it did.
-func (l *checkList) measureDue(now time.Time) bool {
-	if l.trust != settled {
-		return false
-	}
-	for _, p := range l.pairs {
-		if !p.gauge.due.IsZero() && !p.gauge.due.After(now) {
-			if !l.sendPing(now, p, check{}) {
-				return false
-			}
-			p.gauge.due, p.gauge.left = time.Time{}, now
-			return true
-		}
-	}
-	return false
+// spare reports whether more than n pings are left to this peer, and enough to all.
+func (l *checkList) spare(n float64) bool {
+	return l.link.pings.tokens > n && l.agent.pings.tokens > totalBurst/2
 }
 
 // weigh takes a measured round trip. The controlling agent moves from one relay to
@@ -107,10 +97,9 @@ func (l *checkList) weigh(now time.Time, p *candidatePair, rtt time.Duration) {
 	if !l.controlling || !l.onRelay() || p == l.selected {
 		return
 	}
-	own := &l.selected.gauge
-	gain := own.rtt - p.gauge.rtt
+	own := l.selected
 	switch {
-	case !own.recent(now), gain < betterBy, gain < own.rtt/betterShare, l.avoids(now, p.remote):
+	case !own.gauge.recent(now), !faster(p.gauge.rtt, own.gauge.rtt), !faster(p.rtt, own.rtt), l.avoids(now, p.remote):
 		p.gauge.faster = time.Time{}
 	case p.gauge.faster.IsZero():
 		p.gauge.faster = now
@@ -119,6 +108,8 @@ func (l *checkList) weigh(now time.Time, p *candidatePair, rtt time.Duration) {
 		l.nominate(now, p)
 	}
 }
+
+func faster(a, b time.Duration) bool { return b-a >= max(betterBy, b/betterShare) }
 
 // probe asks whether the selected relay still works: pings until one is answered,
 // or three are lost.
@@ -131,6 +122,8 @@ type probe struct {
 	called bool // one did
 }
 
+func patienceWith(p *candidatePair) time.Duration { return max(probePatience, 3*p.rtt) }
+
 // hurryProbe is CheckConsent for a path through a relay.
 func (l *checkList) hurryProbe(now time.Time) {
 	x := &l.relays.probe
@@ -139,6 +132,18 @@ func (l *checkList) hurryProbe(now time.Time) {
 	}
 	if !x.urgent {
 		x.urgent, x.next = true, now
+	}
+}
+
+// answered takes a pong. One to a ping that did not call for a round shows that the
+// relay works, and not that the call was heard.
+func (x *probe) answered(p *candidatePair, calls bool) {
+	switch {
+	case x.pair != p:
+	case x.calls && !calls:
+		x.tries, x.urgent = min(x.tries, 1), false
+	default:
+		*x = probe{}
 	}
 }
 
@@ -162,7 +167,7 @@ func (l *checkList) advanceProbe(now time.Time) bool {
 	x.tries++
 	switch {
 	case x.tries == 1 && !x.urgent:
-		x.next = now.Add(max(probePatience, 3*x.pair.rtt))
+		x.next = now.Add(patienceWith(x.pair))
 	case x.tries == maxConsent && x.urgent:
 		x.next = now.Add(max(probeGap, 2*x.pair.rtt))
 	default:

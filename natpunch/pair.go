@@ -27,6 +27,9 @@ const (
 	pongWindow = 5 * time.Second
 	// maxTriggered bounds the checks of a pair that the peer's pings trigger.
 	maxTriggered = 4
+	// maxSent pings of a pair are remembered: those of half a second and more, at
+	// the pace of retries through a relay.
+	maxSent = 6
 )
 
 var (
@@ -53,7 +56,7 @@ type candidatePair struct {
 	triggered int
 	validAt   time.Time // the last pong
 	rtt       time.Duration
-	sent      [4]transaction
+	sent      [maxSent]transaction
 
 	// nomination is the transaction of a nominating ping that waits for this
 	// side's own check to succeed, if it came a short while ago.
@@ -81,6 +84,7 @@ type transaction struct {
 	id        transactionID
 	at        time.Time // zero: free
 	nominates bool
+	calls     bool // for a round
 }
 
 // start makes the pair part of a round: its first ping is due.

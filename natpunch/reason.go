@@ -55,10 +55,11 @@ func (l *checkList) reason() string {
 func (l *checkList) missing() string {
 	var direct, relayed []*candidatePair
 	for _, p := range l.pairs {
-		if p.relayed() {
-			relayed = append(relayed, p)
-		} else {
+		switch {
+		case !p.relayed():
 			direct = append(direct, p)
+		case !p.gone:
+			relayed = append(relayed, p)
 		}
 	}
 	answered := func(p *candidatePair) bool { return p.state == succeeded }

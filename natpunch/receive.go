@@ -35,7 +35,7 @@ func (l *checkList) sendPing(now time.Time, p *candidatePair, m check) bool {
 	l.link.number++
 	l.agent.number = max(l.agent.number, l.link.number)
 	m.Type, m.Number, m.ID, m.Seeking = ping, l.link.number, l.agent.transactionID(), l.trust == seeking
-	p.remember(transaction{id: m.ID, at: now, nominates: m.Nominated})
+	p.remember(transaction{id: m.ID, at: now, nominates: m.Nominated, calls: m.Round})
 	l.send(p.remote, m)
 	return true
 }
@@ -86,8 +86,16 @@ func (l *checkList) receivePing(now time.Time, from netip.AddrPort, m check) str
 }
 
 // checkBack makes a triggered check due. Where the list had given up, the peer
-// shows that it has not: all pairs are checked again.
+// shows that it has not: all pairs are checked again. A relayed pair that is being
+// nominated unchecked gets another ping, if the last one may have come too early.
 func (l *checkList) checkBack(now time.Time, p *candidatePair) {
+	if x := &l.exchange; x.pair == p && x.eager {
+		if x.tries == x.limit() && p.triggered < maxTriggered {
+			p.triggered++
+			x.tries, x.next = x.tries-1, now
+		}
+		return
+	}
 	if l.trust == seeking && !l.searching() && now.Sub(l.round.started) > answerEvery {
 		l.startRound(now)
 	}
@@ -161,9 +169,7 @@ func (l *checkList) receivePong(now time.Time, from netip.AddrPort, m check) str
 		p.rtt = rtt
 	}
 	p.validAt = now
-	if l.relays.probe.pair == p {
-		l.relays.probe = probe{}
-	}
+	l.relays.probe.answered(p, t.calls)
 
 	if t.nominates {
 		l.nominationAnswered(now, p, m.Nominated)

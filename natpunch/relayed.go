@@ -26,14 +26,24 @@ type relays struct {
 	measured time.Time
 }
 
+// retiredFor is how long an address that is no relayed one any more is not taken
+// for the peer's own: the other side may use it for a while.
+const retiredFor = 5 * time.Minute
+
 // knownRelay is a Relayed. A ping that came through proves that it is ready,
 // whatever the relay has told.
 type knownRelay struct {
 	addr         netip.AddrPort
 	ready, heard bool
+	retired      time.Time // it was given up; zero: it was not
 }
 
-func (k *knownRelay) open() bool { return k.ready || k.heard }
+func (k *knownRelay) open() bool { return k.retired.IsZero() && (k.ready || k.heard) }
+
+// forgotten reports whether the address was given up long ago.
+func (k *knownRelay) forgotten(now time.Time) bool {
+	return !k.retired.IsZero() && now.Sub(k.retired) > retiredFor
+}
 
 // SetRelayed says at which relayed addresses a peer can be reached: all of them,
 // best first where nothing is measured. Those that have become ready are checked
@@ -54,12 +64,12 @@ func (l *checkList) setRelayed(now time.Time, relayed []Relayed) {
 		if len(known) == maxRelayed || slices.ContainsFunc(known, func(o knownRelay) bool { return o.addr == k.addr }) {
 			continue
 		}
-		if old := l.relay(k.addr); old != nil {
+		if old := l.relay(k.addr); old != nil && old.retired.IsZero() {
 			k.heard = old.heard && (k.ready || !old.ready) // until the relay takes it back
 		}
 		known = append(known, k)
 	}
-	l.setKnown(known)
+	l.setKnown(append(known, l.retired(now, known)...))
 	var before rank
 	if l.selected != nil {
 		before = l.selected.rank
@@ -88,6 +98,22 @@ func (l *checkList) setRelayed(now time.Time, relayed []Relayed) {
 	}
 }
 
+// retired returns what was known and is not any more, the latest last.
+func (l *checkList) retired(now time.Time, known []knownRelay) (old []knownRelay) {
+	for _, k := range l.relays.known {
+		switch {
+		case slices.ContainsFunc(known, func(o knownRelay) bool { return o.addr == k.addr }):
+			continue
+		case k.retired.IsZero():
+			k.retired = now
+		case k.forgotten(now):
+			continue
+		}
+		old = append(old, k)
+	}
+	return old[max(0, len(old)-maxRelayed):]
+}
+
 // setKnown keeps the list, and the agent's count of it.
 func (l *checkList) setKnown(known []knownRelay) {
 	count := l.agent.relayed
@@ -102,7 +128,8 @@ func (l *checkList) setKnown(known []knownRelay) {
 	l.relays.known = known
 }
 
-// relay returns what is known of a relayed address; nil is that it is none.
+// relay returns what is known of a relayed address; nil is that it is none and was
+// none lately.
 func (l *checkList) relay(addr netip.AddrPort) *knownRelay {
 	for i := range l.relays.known {
 		if l.relays.known[i].addr == addr {
@@ -115,8 +142,14 @@ func (l *checkList) relay(addr netip.AddrPort) *knownRelay {
 // mayComeFrom reports whether this peer's datagrams may go to and come from addr.
 // What a relay forwards for another peer is not this one's.
 func (l *checkList) mayComeFrom(addr netip.AddrPort) bool {
-	if l.relay(addr) != nil {
+	switch k := l.relay(addr); {
+	case k == nil:
+	case k.retired.IsZero():
 		return l.agent.site.reachable(addr)
+	case !k.forgotten(l.agent.now):
+		return false
+	default:
+		l.setKnown(slices.DeleteFunc(slices.Clone(l.relays.known), func(o knownRelay) bool { return o.addr == addr }))
 	}
 	return l.agent.relayed[addr] == 0 && l.agent.site.usable(addr)
 }
@@ -141,7 +174,7 @@ func (l *checkList) direct() []wire.Candidate {
 
 // heardThrough takes a ping through a relay that has not said that it is ready.
 func (l *checkList) heardThrough(from netip.AddrPort) {
-	if k := l.relay(from); k != nil && !k.open() {
+	if k := l.relay(from); k != nil && k.retired.IsZero() && !k.open() {
 		k.heard = true
 		l.reconcile()
 	}

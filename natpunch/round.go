@@ -67,8 +67,9 @@ func (l *checkList) advance(now time.Time) {
 	if l.controlling {
 		l.consider(now)
 	}
+	l.avoidNoMore(now)
 	l.advanceSearch(now)
-	if !l.advanceExchange(now) && !l.advanceProbe(now) && !l.measureDue(now) {
+	if !l.advanceExchange(now) && !l.advanceProbe(now) {
 		l.pingDue(now)
 	}
 	if l.controlling {
@@ -175,6 +176,11 @@ func (l *checkList) nextDue() (time.Time, bool) {
 		sooner(latest(l.exchange.next, send))
 	}
 	l.relaysDue(func(t time.Time) { sooner(latest(t, send)) }, sooner)
+	for _, x := range l.avoided {
+		if l.trust == settled { // rounds try all again
+			sooner(x.until)
+		}
+	}
 	sooner(l.round.retry)
 	sooner(l.round.window)
 	sooner(l.round.grace)

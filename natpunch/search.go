@@ -86,11 +86,8 @@ func (l *checkList) advanceSearch(now time.Time) {
 	}
 	if !s.next.IsZero() && !s.next.After(now) {
 		s.wait(now, l)
-		if l.hasBetter(now) {
-			if x.pair == nil {
-				*x = probe{pair: l.selected, next: now}
-			}
-			x.calls = true
+		if l.hasBetter(now) && x.tries < 2 { // else something is wrong with the relay
+			*x = probe{pair: l.selected, next: now, calls: true, urgent: x.urgent}
 		}
 	}
 	if !s.begin.IsZero() && !s.begin.After(now) {
@@ -138,15 +135,7 @@ func (l *checkList) called(now time.Time, from netip.AddrPort) {
 // relaysDue tells when the next ping that has to do with relays is due, and when
 // something else is.
 func (l *checkList) relaysDue(ping, other func(time.Time)) {
-	if l.trust != settled {
-		return
-	}
-	for _, p := range l.pairs {
-		if !p.gauge.due.IsZero() {
-			ping(p.gauge.due)
-		}
-	}
-	if !l.selected.relayed() {
+	if !l.onRelay() {
 		return
 	}
 	if l.relays.probe.pair != nil {

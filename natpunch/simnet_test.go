@@ -53,6 +53,8 @@ type gateway struct {
 	mappings        []*mapped
 	nextPort        uint16
 	cut             bool // nothing passes
+	// blocks says what does not pass, if it is not nil.
+	blocks func(p simPacket) bool
 }
 
 // mapped is one mapping of a gateway; for IPv6 inner and outer are one.
@@ -71,6 +73,7 @@ type simHost struct {
 	receive func(from netip.AddrPort, b []byte)
 	// answers come from the address that was asked, if this is not nil.
 	asked map[netip.AddrPort]netip.Addr
+	relay *simRelay // on all other ports; nil: none
 }
 
 func newSimnet(seed uint64) *simnet {
@@ -129,6 +132,13 @@ func (r *realm) pass(p simPacket) {
 	}
 	n.after(r.delay+n.slow[p.from.Addr()]+n.slow[p.to.Addr()], func() {
 		to := p.to.Addr()
+		if h := r.hosts[to]; h != nil && h.relay != nil && h.port != p.to.Port() {
+			if n.trace != nil {
+				n.trace(p)
+			}
+			h.relay.take(p)
+			return
+		}
 		if h := r.hosts[to]; h != nil {
 			if h.port == p.to.Port() && h.receive != nil {
 				if n.trace != nil {
@@ -154,7 +164,7 @@ func (r *realm) pass(p simPacket) {
 }
 
 func (g *gateway) outward(p simPacket) {
-	if g.cut {
+	if g.stops(p) {
 		return
 	}
 	q := simPacket{g.translate(p), p.to, p.data}
@@ -211,8 +221,10 @@ func (g *gateway) expire(now time.Time) {
 	g.mappings = slices.DeleteFunc(g.mappings, func(m *mapped) bool { return now.Sub(m.used) > g.lifetime })
 }
 
+func (g *gateway) stops(p simPacket) bool { return g.cut || g.blocks != nil && g.blocks(p) }
+
 func (g *gateway) inward(p simPacket) {
-	if g.cut {
+	if g.stops(p) {
 		return
 	}
 	if p.to.Addr().Is6() && g.open6 {

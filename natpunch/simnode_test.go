@@ -30,6 +30,7 @@ type simNode struct {
 	seen     []Reflexive
 	at       []time.Time // of the Selects
 	sent     int
+	bindings []*simBinding
 }
 
 // simKey gives node i a key that orders like i.
@@ -107,6 +108,9 @@ func (n *simNode) setLocal() {
 }
 
 func (n *simNode) take(from netip.AddrPort, b []byte) {
+	if n.heardRelay(from, b) {
+		return
+	}
 	var reason string
 	switch demux.Classify(b) {
 	case demux.STUN:
