@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -37,42 +38,45 @@ func ParseServerAddress(s string) (ServerAddress, error) {
 		}
 		a.Port = uint16(n)
 	}
-	if !validHost(host) {
+	var ok bool
+	if a.Host, ok = cleanHost(host); !ok {
 		return ServerAddress{}, fmt.Errorf("parse relay %q: want HOST:PORT#KEY, as credant-relay prints it", s)
 	}
-	a.Host = host
 	return a, nil
 }
 
-// splitHostPort is net.SplitHostPort with the port left out or not.
+// splitHostPort is net.SplitHostPort for what may have no port.
 func splitHostPort(s string) (host, port string, err error) {
-	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil && addr.Is6() {
-		return addr.String(), "", nil
-	}
-	if !strings.Contains(s, ":") {
+	bracketed := strings.HasPrefix(s, "[")
+	switch {
+	case bracketed && strings.HasSuffix(s, "]"):
+		return s[1 : len(s)-1], "", nil
+	case !bracketed && strings.Count(s, ":") != 1: // a name, or IPv6 without a port
 		return s, "", nil
 	}
 	host, port, err = net.SplitHostPort(s)
 	if err == nil && port == "" {
-		err = fmt.Errorf("no port after the colon")
+		err = errors.New("no port after the colon")
 	}
 	return host, port, err
 }
 
-func validHost(s string) bool {
+// cleanHost gives an address its one form.
+func cleanHost(s string) (host string, ok bool) {
 	if a, err := netip.ParseAddr(s); err == nil {
-		return !a.IsUnspecified() && !a.IsMulticast()
+		a = a.Unmap()
+		return a.String(), a.Zone() == "" && !a.IsUnspecified() && !a.IsMulticast() && a != broadcast
 	}
 	if s == "" || len(s) > 253 || strings.Contains(s, "..") || s[0] == '.' || s[0] == '-' {
-		return false
+		return "", false
 	}
 	for i := range len(s) {
 		c := s[i]
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '.' && c != '_' {
-			return false
+			return "", false
 		}
 	}
-	return true
+	return s, true
 }
 
 // AddrPort is the address where Host is not a name.

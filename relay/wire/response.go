@@ -15,11 +15,9 @@ const (
 
 	// MaxAddrs is how many addresses a relay names of itself.
 	MaxAddrs = 8
-	// MaxText is the longest text of an error.
+	// MaxText is the longest text of an error. Before a request is proven its
+	// error has none: then it is shorter than the shortest request.
 	MaxText = 100
-	// MaxShortText is the longest text with which an error is still shorter
-	// than the shortest request, as it must be before the request is proven.
-	MaxShortText = 16
 )
 
 // Code is why a relay refuses. The zero Code is none; a code of a later
