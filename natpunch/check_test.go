@@ -116,31 +116,56 @@ func FuzzParseCheck(f *testing.F) {
 	})
 }
 
-// Whatever arrives from wherever, the agent stays bounded and answers at most one
-// datagram of the same size at once.
+// Whatever arrives from wherever, the agent stays bounded and answers with
+// datagrams of the same size, to where it came from.
 func FuzzReceive(f *testing.F) {
 	for _, v := range loadVectors(f).Checks {
 		f.Add(unhex(f, v.Body), true)
 	}
 	f.Add([]byte{0xa1, 3}, false)
 	f.Fuzz(func(t *testing.T, b []byte, sealed bool) {
-		n, a, peer := twoPublic(t)
-		ab, ba := simPairs(a.key, peer.key, 1)
-		a.agent.SetPeer(n.now, Peer{Node: peer.key, Pair: ab})
-		a.agent.Advance(n.now)
-		if sealed {
-			var err error
-			if b, err = wire.SealPair(wire.KindCheck, &ba, b, 0); err != nil {
-				return
+		relayed := netip.MustParseAddrPort("198.51.100.101:20000")
+		for _, settled := range []bool{false, true} {
+			n, a, peer := twoPublic(t)
+			ab, ba := simPairs(a.key, peer.key, 1)
+			d := b
+			if sealed {
+				var err error
+				if d, err = wire.SealPair(wire.KindCheck, &ba, b, 0); err != nil {
+					return
+				}
 			}
-		}
-		reason := a.agent.Receive(n.now, addr(peer), b)
-		for _, x := range a.agent.Advance(n.now) {
-			if s, ok := x.(Send); ok && (reason != "" || len(s.Data) > len(b) || s.To != addr(peer)) {
-				t.Fatalf("%x, dropped %q, and %d bytes to %v", b, reason, len(s.Data), s.To)
+			for _, from := range []netip.AddrPort{addr(peer), relayed} {
+				a.agent.RemovePeer(peer.key)
+				a.agent.SetPeer(n.now, Peer{Node: peer.key, Pair: ab})
+				a.agent.SetRelayed(n.now, peer.key, []Relayed{{Addr: relayed}})
+				if settled {
+					a.agent.Validated(n.now, peer.key, from, 0)
+				}
+				drain(a, n)
+				reason := a.agent.Receive(n.now, from, d)
+				for _, x := range a.agent.Advance(n.now) {
+					if s, ok := x.(Send); ok && (reason != "" || len(s.Data) > len(d) || s.To != from) {
+						t.Fatalf("%x, dropped %q, and %d bytes to %v", d, reason, len(s.Data), s.To)
+					}
+				}
+				if got := len(a.agent.peers[peer.key].pairs); got > maxReflexive+maxRelayed {
+					t.Fatalf("%x: %d pairs", d, got)
+				}
 			}
 		}
 	})
+}
+
+// drain lets an agent do all that it has to do now.
+func drain(a *simNode, n *simnet) {
+	for range 100 {
+		next, ok := a.agent.Next()
+		if !ok || next.After(n.now) {
+			return
+		}
+		a.agent.Advance(n.now)
+	}
 }
 
 func unhex(tb testing.TB, s string) []byte {

@@ -110,8 +110,9 @@ func TestLateNominationIsNotFollowed(t *testing.T) {
 func TestOneWayRelay(t *testing.T) {
 	for side := range 2 {
 		n, a, b, relays := twoRelayed(t, unreachable)
-		meet(a, b, 0, 0)
-		n.run(10*time.Second, nil)
+		ab, ba := simPairs(a.key, b.key, 1) // without an address, nothing else is checked
+		a.agent.SetPeer(n.now, Peer{Node: b.key, Pair: ab})
+		b.agent.SetPeer(n.now, Peer{Node: a.key, Pair: ba})
 		relays[0].holds = func(p simPacket) bool {
 			return p.from.Addr() == []netip.Addr{a.realm.gateway.addr, b.realm.gateway.addr}[side]
 		}

@@ -143,9 +143,20 @@ func TestRelayThenDirect(t *testing.T) {
 	more := append(b.candidates(), wire.Candidate{Type: wire.ServerReflexive, Addr: netip.MustParseAddrPort("203.0.113.99:9")})
 	n.run(time.Second, nil)
 	start := n.now
+	var first [2]time.Time // when the first datagram of each arrives
+	n.trace = func(p simPacket) {
+		for i := range first {
+			if first[i].IsZero() && p.from.Addr() == homes[i] && p.to.Addr().IsPrivate() {
+				first[i] = n.now
+			}
+		}
+	}
 	a.agent.SetPeer(n.now, Peer{Node: b.key, Pair: pair, Candidates: more})
 	a.advance()
 	n.run(time.Minute, nil)
+	if apart := first[0].Sub(first[1]).Abs(); apart > time.Millisecond {
+		t.Errorf("the two sides began %v apart", apart)
+	}
 	for _, x := range []*simNode{a, b} {
 		if s := lastSelect(t, x); s.Path.Kind != Direct || len(x.selects) != 2 || len(x.lost) > 0 {
 			t.Errorf("selected %v, lost %v", x.selects, x.lost)
@@ -187,6 +198,37 @@ func TestSearchGetsRare(t *testing.T) {
 	}
 	if got := a.agent.WhyNotDirect(b.key); !strings.HasPrefix(got, "no answer at any of the peer's 3 addresses (") {
 		t.Errorf("why not direct: %q", got)
+	}
+}
+
+// What a person is told about a pair that is not direct.
+func TestWhyNotDirect(t *testing.T) {
+	n, a, b, relays := twoRelayed(t, unreachable)
+	why := func(want string) {
+		t.Helper()
+		if got := a.agent.WhyNotDirect(b.key); got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+	why("")
+	pair, _ := simPairs(a.key, b.key, 1)
+	a.agent.SetPeer(n.now, Peer{Node: b.key, Pair: pair})
+	why("the peer has not told an address yet")
+	meet(a, b, 0, 0)
+	relays[0].allocate(a, b, 0, 0)
+	n.run(100*time.Millisecond, nil)
+	why("looking for a direct path")
+	n.run(2*time.Minute, nil)
+	addrs := "198.51.100.12:37274, 198.51.100.12:37275, 198.51.100.12:37276"
+	why("no answer at any of the peer's 3 addresses (" + addrs + ")")
+	a.agent.SetLocal(n.now, Local{
+		Candidates: a.candidates(), Prefixes: a.prefixes, HasIPv4: true,
+		NAT4: wire.NATBehavior{Mapping: wire.AddressAndPortDependent},
+	})
+	a.agent.SetPeer(n.now, Peer{Node: b.key, Pair: pair, Candidates: b.candidates(), NAT4: wire.NATBehavior{Mapping: wire.AddressDependent}})
+	why("no answer at any of the peer's 3 addresses (" + addrs + "): both NATs take another port for each destination, so neither side knows where to send")
+	if s := lastSelect(t, a); s.Path.Kind.String() != "relay" || len(a.selects) != 1 {
+		t.Errorf("selected %v", a.selects)
 	}
 }
 
@@ -276,4 +318,20 @@ func TestDisagreementEnds(t *testing.T) {
 		n.run(3*time.Hour, nil)
 		samePair(t, a, b)
 	}
+}
+
+// A direct path that answers soon spares the pair the relay, and the move.
+func TestDirectIsWaitedForAWhile(t *testing.T) {
+	n, a, b, relays := twoRelayed(t, home)
+	relays[0].allocate(a, b, 0, 0)
+	n.run(time.Second, nil)
+	meet(a, b, 0, 0)
+	n.run(time.Millisecond, nil)
+	a.tellRelayed(b.key)
+	b.tellRelayed(a.key)
+	n.run(time.Minute, nil)
+	if len(a.selects) != 1 || len(b.selects) != 1 || a.selects[0].Path.Kind != Direct {
+		t.Errorf("selected %v, %v", a.selects, b.selects)
+	}
+	samePair(t, a, b)
 }
