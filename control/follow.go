@@ -127,13 +127,24 @@ func (a *activity) silent(now time.Time) bool {
 	return true
 }
 
+// strayTime is what a choice of path may take to reach this side after the
+// peer's first packets over it.
+const strayTime = 500 * time.Millisecond
+
 // followEndpoint settles a difference between the path that was chosen and the
 // endpoint that WireGuard has: the peer has moved, or goes another way, and the
 // checks find out where it is best reached.
 func (m *mesh) followEndpoint(now time.Time, p *peer) {
 	have := p.state.Endpoint
 	if !p.working() || !have.IsValid() || have == p.path.Addr {
+		p.strayed = sighting{}
 		return
+	}
+	if p.strayed.addr != have {
+		p.strayed = sighting{have, now}
+	}
+	if now.Sub(p.strayed.at) < strayTime {
+		return // its own packets may be ahead of the choice that both are making
 	}
 	p.path, p.movedAt = natpunch.Path{Addr: have}, now
 	m.relays.dirty = true

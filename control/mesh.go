@@ -285,7 +285,7 @@ func (m *mesh) lookEvery() time.Duration {
 			return lookSoon
 		case p.viaRelay() && (p.activity.used || p.activity.busy()):
 			every = min(every, lookRelayed)
-		case p.session != nil, p.activity.busy():
+		case p.session != nil, p.activity.busy(), p.strayed.addr.IsValid():
 			every = min(every, lookBusy)
 		case p.activity.used:
 			every = min(every, lookUsed)

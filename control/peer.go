@@ -52,6 +52,7 @@ type peer struct {
 	forwards forwardBudget
 
 	movedAt  time.Time      // when path last changed
+	strayed  sighting       // where WireGuard is, and since when, if not on path
 	path     natpunch.Path  // zero Addr: none
 	lastAddr netip.AddrPort // where it answered last, in this run or an earlier one
 	reason   string         // why there is no path

@@ -26,6 +26,8 @@ const (
 	// Measurements of relayed paths, while the pair talks and while it does not.
 	measureUsed = time.Second
 	measureIdle = time.Minute
+	// backAfter is what a relay that stopped is given to start again.
+	backAfter = 2 * time.Second
 )
 
 // relayedAddr is where a relay holds an allocation for this node and a peer.
@@ -208,7 +210,7 @@ func (m *mesh) relaySaid(now, wall time.Time, s *relayServer, o client.Output) (
 			m.dropRelayed(now, s, p)
 		}
 	case client.Leaving:
-		s.leaving = true
+		s.leaving, s.back = true, now.Add(o.Grace+backAfter)
 		m.event("relay", "", "relay "+s.name()+" is about to stop", false)
 		m.tellRelayed(now, s)
 	case client.Down:

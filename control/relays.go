@@ -66,6 +66,7 @@ type relayServer struct {
 	client  *client.Client         // nil: never asked yet
 	up      bool
 	leaving bool
+	back    time.Time // when one that left is asked again
 	home    bool
 	addr    netip.AddrPort   // where it answers
 	public  []netip.AddrPort // all its addresses, as it says itself
@@ -198,6 +199,10 @@ func (m *mesh) reviewRelays(now time.Time) (more bool) {
 	r.dirty, r.next = false, now.Add(relaysReviewed)
 	m.reviewNeed(now)
 	for _, s := range r.all {
+		if s.leaving && !now.Before(s.back) {
+			s.leaving, s.up = false, false
+			s.client.Recheck(now)
+		}
 		if s.client == nil && m.mayAsk(now, s) {
 			s.client = client.New(r.config, client.Server{Key: s.key, Addrs: s.addrs})
 			s.client.SetAddrs(now, s.addrs)
