@@ -2,12 +2,10 @@ package natpunch
 
 import (
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/credant/credant/discovery/wire"
-	"github.com/credant/credant/natpunch/demux"
 )
 
 // A relay keeps back what it forwards, and sends it on, twice, in another order,
@@ -132,96 +130,6 @@ func TestOneWayRelay(t *testing.T) {
 	}
 }
 
-// The relay runs on the peer's own host, or the peer on the relay's: only the exact
-// address with its port tells the two apart.
-func TestRelayAndPeerShareAnAddress(t *testing.T) {
-	n := newSimnet(1)
-	r, servers := internet(n)
-	a := newNode(r.inner(unreachable("198.51.100.11")).host(41000, "192.168.1.10"), 1, 24)
-	host := r.host(42000, "198.51.100.12")
-	relay := host.serve()
-	b := newNode(host, 2, 24)
-	a.learnReflexive(servers)
-	n.run(time.Second, nil)
-	a.setLocal()
-	meet(a, b, 0, 0)
-	relay.allocate(a, b, 0, 0)
-	n.run(time.Minute, nil)
-	for _, x := range []*simNode{a, b} {
-		if s := lastSelect(t, x); s.Path.Kind != Direct {
-			t.Errorf("selected %v", x.selects)
-		}
-	}
-	if s := lastSelect(t, a); s.Path.Addr != addr(b) {
-		t.Errorf("selected %v", s)
-	}
-	samePair(t, a, b)
-
-	a.realm.gateway.blocks = func(p simPacket) bool { return p.to == addr(b) || p.from == addr(b) }
-	a.agent.CheckConsent(n.now, b.key)
-	a.advance()
-	n.run(10*time.Second, nil)
-	for _, x := range []*simNode{a, b} {
-		if s := lastSelect(t, x); s.Path.Kind != Relay || s.Path.Addr != netip.AddrPortFrom(host.addrs[0], 20000) {
-			t.Errorf("selected %v", x.selects)
-		}
-		for _, r := range x.seen {
-			if r.Addr.Port() == 20000 {
-				t.Errorf("the relay is taken for this node: %v", x.seen)
-			}
-		}
-	}
-	samePair(t, a, b)
-}
-
-// What is relayed for one peer is no address of another, whoever announces it or
-// sends from there.
-func TestRelayedAddressIsNobodyElses(t *testing.T) {
-	n, a, b := twoPublic(t)
-	relayed := netip.MustParseAddrPort("198.51.100.101:20000")
-	meet(a, b, 0, 0)
-	n.run(time.Minute, nil)
-	a.agent.SetRelayed(n.now, b.key, []Relayed{{Addr: relayed}})
-	ours, _ := simPairs(a.key, simKey(9), 1)
-	m := newMember(t, n, a, 9)
-	a.agent.SetPeer(n.now, Peer{Node: m.node, Pair: ours, Candidates: []wire.Candidate{{Type: wire.Host, Addr: relayed}}})
-	a.advance()
-	n.run(time.Minute, nil)
-	if got := len(a.agent.peers[m.node].pairs); got != 0 {
-		t.Errorf("%d pairs", got)
-	}
-	if reason, out := a.sends(relayed, m.ping(nil)); reason != DropSource || len(out) > 0 {
-		t.Errorf("dropped %q, sent %v", reason, out)
-	}
-	// Given up, it is nobody's for a while, and then anybody's.
-	a.agent.SetRelayed(n.now, b.key, nil)
-	if reason, _ := a.sends(relayed, m.ping(nil)); reason != DropSource {
-		t.Errorf("dropped %q", reason)
-	}
-	if reason, _ := a.sends(relayed, sealedBy(t, b, a)); reason != DropSource {
-		t.Errorf("dropped %q", reason)
-	}
-	n.now = n.now.Add(retiredFor + time.Second)
-	if reason, _ := a.sends(relayed, sealedBy(t, b, a)); reason != "" {
-		t.Errorf("dropped %q", reason)
-	}
-	if reason, _ := a.sends(relayed, m.ping(nil)); reason != "" || len(a.agent.relayed) != 0 {
-		t.Errorf("dropped %q, known %v", reason, a.agent.relayed)
-	}
-}
-
-// sealedBy makes a ping of one node's for another.
-func sealedBy(t *testing.T, from, to *simNode) []byte {
-	t.Helper()
-	l := from.agent.peers[to.key]
-	l.link.number++
-	b, err := sealCheck(&l.pair, check{Type: ping, Number: l.link.number, ID: transactionID{byte(l.link.number)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 // A member on a relay that calls for rounds without end, and pings from ever new
 // addresses, makes the victim send no more than its budgets, and its own checks of
 // the relay still leave.
@@ -296,6 +204,49 @@ func TestHostileMemberOnRelay(t *testing.T) {
 	}
 }
 
+// A peer calls for rounds all the time: they are not made more often than one that
+// is sane would call for them.
+func TestCallsAreBounded(t *testing.T) {
+	n, a, _ := twoPublic(t)
+	m := newMember(t, n, a, 0)
+	relayed, own := netip.MustParseAddrPort("198.51.100.101:20000"), netip.MustParseAddrPort("203.0.113.7:7")
+	theirs, _ := simPairs(a.key, m.node, 1)
+	a.agent.SetPeer(n.now, Peer{Node: m.node, Pair: theirs, Candidates: []wire.Candidate{{Type: wire.Host, Addr: own}}})
+	a.agent.SetRelayed(n.now, m.node, []Relayed{{Addr: relayed, Ready: true}})
+	a.agent.Validated(n.now, m.node, relayed, 20*time.Millisecond)
+	const seconds = 60
+	pings := 0
+	for range seconds * 10 {
+		a.agent.Receive(n.now, relayed, m.ping(func(c *check) { c.Round = true }))
+		for range 10 {
+			n.now = n.now.Add(10 * time.Millisecond)
+			for _, x := range a.agent.Advance(n.now) {
+				if s, ok := x.(Send); ok && s.To == own {
+					pings++
+				}
+			}
+		}
+	}
+	if limit := len(pingGaps) * (1 + callBurst + seconds/10); pings > limit || pings == 0 {
+		t.Errorf("%d pings, want at most %d", pings, limit)
+	}
+}
+
+// A side that has a path follows to a relay only when its own check was answered.
+func TestRelayNominationNeedsOwnCheck(t *testing.T) {
+	n, a, b, relays := onRelay(t)
+	relays[1].holds = func(p simPacket) bool { return p.from.Addr() == b.realm.gateway.addr }
+	l := a.agent.peers[b.key]
+	l.nominate(n.now, l.find(netip.AddrPortFrom(relays[1].host.addrs[0], 20000)))
+	a.agent.reschedule(l)
+	a.advance()
+	n.run(time.Minute, nil)
+	if len(a.selects) != 1 || len(b.selects) != 1 || len(a.lost)+len(b.lost) > 0 {
+		t.Errorf("selected %v, %v; lost %v, %v", a.selects, b.selects, a.lost, b.lost)
+	}
+	samePair(t, a, b)
+}
+
 // Measuring all of a full table costs no more than all else together may.
 func TestMeasuringIsBounded(t *testing.T) {
 	n, a, _ := twoPublic(t)
@@ -322,6 +273,9 @@ func TestMeasuringIsBounded(t *testing.T) {
 			if i%10 == j%10 {
 				a.agent.Measure(n.now, simKey(1000+j))
 			}
+		}
+		if i == 0 && a.agent.pings.tokens < totalBurst/2 {
+			t.Errorf("%v pings are left for what is urgent", a.agent.pings.tokens)
 		}
 		for _, x := range a.agent.Advance(n.now) {
 			if _, ok := x.(Send); ok {
@@ -372,20 +326,5 @@ func TestRefusal(t *testing.T) {
 	}
 	if nominated[from] != 1 {
 		t.Errorf("nominated %v, want the refused one once", nominated)
-	}
-}
-
-func TestRelayedAddressesAreKeptPlain(t *testing.T) {
-	n, a, b := twoPublic(t)
-	meet(a, b, 0, 0)
-	n.run(time.Second, nil)
-	mapped := netip.MustParseAddrPort("[::ffff:198.51.100.101]:20000")
-	a.agent.SetRelayed(n.now, b.key, []Relayed{{mapped, true}, {plain(mapped), true}, {netip.AddrPort{}, true}})
-	c := a.agent.peers[b.key]
-	if i := slices.IndexFunc(c.pairs, (*candidatePair).relayed); i < 0 || c.pairs[i].remote != plain(mapped) {
-		t.Errorf("pairs %v", c.pairs)
-	}
-	if reason, _ := a.sends(mapped, sealedBy(t, b, a)); reason != "" && reason != demux.DropReplayed {
-		t.Errorf("dropped %q", reason)
 	}
 }
