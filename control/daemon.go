@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/credant/credant/control/localapi"
@@ -72,8 +71,8 @@ type daemon struct {
 	sources  sources
 	events   *eventLog
 	drops    *drops
-	notices  []string       // about the start, said once and shown for good
-	seek     [2]atomic.Bool // relays of this network, and strangers'
+	notices  []string // about the start, said once and shown for good
+	seek     seek
 	hosts    []netip.Prefix
 
 	hints chan hint
@@ -201,6 +200,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (
 	task("local API", func(ctx context.Context) error { return localapi.Serve(ctx, listener, d) })
 	if d.sources.dht != nil {
 		task("DHT", d.sources.dht.Run)
+		task("lost relays", d.findLost)
 	}
 	if d.sources.lan != nil {
 		task("LAN", d.sources.lan.Run)

@@ -231,7 +231,7 @@ func (m *mesh) relayUp(now time.Time, s *relayServer, o client.Up) {
 	if !s.up {
 		m.event("relay", "", fmt.Sprintf("relay %s answers in %s", o.Addr, o.RTT.Round(time.Millisecond/10)), false)
 	}
-	s.up, s.leaving, s.addr, s.rtt, s.error = true, false, o.Addr, o.RTT, ""
+	s.up, s.leaving, s.addr, s.rtt, s.error, s.silent = true, false, o.Addr, o.RTT, "", time.Time{}
 	if m.stun != nil {
 		m.addSTUN(o.Addr)
 	}
@@ -251,6 +251,9 @@ func (m *mesh) mergeRelay(now time.Time, into, from *relayServer) {
 func (m *mesh) relayDown(now time.Time, s *relayServer, reason string) {
 	if s.up {
 		m.event("relay", "", "relay "+s.name()+" does not answer any more: "+reason, false)
+	}
+	if s.silent.IsZero() {
+		s.silent = now
 	}
 	s.up, s.error = false, reason
 	clear(s.seen)

@@ -42,6 +42,7 @@ const (
 	homeRelays     = 2               // registered with, and kept warm
 	strangerAfter  = 3 * time.Second // without another relay
 	unusedRelay    = 10 * time.Minute
+	lostAfter      = 10 * time.Second     // a relay may have another address
 	suspectAfter   = 2 * time.Second      // the least between two checks of a relay that packets do not come from
 	homeAdvantage  = 5 * time.Millisecond // that a relay must be nearer to become home instead of another
 	relaysReviewed = 10 * time.Second     // at the latest
@@ -75,6 +76,7 @@ type relayServer struct {
 	seen    map[keys.NodePublic]bool
 	used    time.Time // when it was last home or had a pair
 	error   string
+	silent  time.Time // since when it does not answer; zero: it does
 	suspect time.Time // when it was last asked because a pair's packets stayed away
 }
 
@@ -140,8 +142,9 @@ func (m *mesh) addRelay(now time.Time, class relayClass, key relaywire.ServerPub
 	if class < s.class {
 		s.class, r.dirty = class, true
 	}
-	if !slices.Contains(s.addrs, addr) && len(s.addrs) < maxRelayAddrs {
+	if !slices.Contains(s.addrs, addr) && (len(s.addrs) < maxRelayAddrs || !s.up) {
 		s.addrs = append(s.addrs, addr)
+		s.addrs = slices.Clone(s.addrs[max(0, len(s.addrs)-maxRelayAddrs):])
 		if s.client != nil {
 			s.client.SetAddrs(now, s.addrs)
 		}
@@ -310,6 +313,17 @@ func (r *relays) homes() []*relayServer {
 	}
 	slices.SortStableFunc(homes, rank)
 	return homes
+}
+
+// lost are relays that do not answer any more where they were.
+func (r *relays) lost(now time.Time) []relaywire.ServerPublic {
+	var keys []relaywire.ServerPublic
+	for _, s := range r.all {
+		if !s.key.IsZero() && !s.silent.IsZero() && now.Sub(s.silent) > lostAfter {
+			keys = append(keys, s.key)
+		}
+	}
+	return keys
 }
 
 // seeks tells which relays should be searched for in the DHT: those that serve

@@ -1,9 +1,11 @@
 package control
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/credant/credant/discovery/keys"
@@ -58,13 +60,13 @@ func (d *daemon) relayLookups(network keys.NetworkID) []mainline.Lookup {
 	}
 	all := []mainline.Lookup{{
 		InfoHashes: one(network.RelayInfoHash()),
-		Active:     d.seek[0].Load,
+		Active:     d.seek.network.Load,
 		Found:      d.hintRelay(relayHint{class: networkRelay}),
 	}}
 	if !d.config.NoPublicRelay {
 		all = append(all, mainline.Lookup{
 			InfoHashes: one(keys.PublicRelayInfoHash()),
-			Active:     d.seek[1].Load,
+			Active:     d.seek.strangers.Load,
 			Found:      d.hintRelay(relayHint{class: strangerRelay}),
 		})
 	}
@@ -74,6 +76,79 @@ func (d *daemon) relayLookups(network keys.NetworkID) []mainline.Lookup {
 // seekRelays tells the DHT what to search for besides members.
 func (d *daemon) seekRelays(now time.Time) {
 	network, strangers := d.mesh.relays.seeks(now)
-	d.seek[0].Store(network)
-	d.seek[1].Store(strangers)
+	d.seek.network.Store(network)
+	d.seek.strangers.Store(strangers)
+	if lost := d.mesh.relays.lost(now); len(lost) > 0 || d.seek.lost.Load() != nil {
+		d.seek.lost.Store(&lost)
+	}
+}
+
+// seek is what the loop wants of the DHT besides members.
+type seek struct {
+	network, strangers atomic.Bool // relays of this network, and everyone's
+	lost               atomic.Pointer[[]relaywire.ServerPublic]
+}
+
+const (
+	lostEvery = 20 * time.Second
+	lostAgain = 2 * time.Minute // between two look-ups of one relay
+)
+
+// findLost looks up where relays are that do not answer any more where they were:
+// they say so in the DHT, under their key.
+func (d *daemon) findLost(ctx context.Context) error {
+	asked := make(map[relaywire.ServerPublic]time.Time)
+	every := time.NewTicker(lostEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-every.C:
+		}
+		lost := d.seek.lost.Load()
+		if lost == nil {
+			continue
+		}
+		for _, key := range *lost {
+			if last, ok := asked[key]; ok && time.Since(last) < lostAgain {
+				continue
+			}
+			if len(asked) >= 2*maxRelays {
+				clear(asked)
+			}
+			asked[key] = time.Now()
+			if err := d.findRelay(ctx, key); err != nil {
+				d.log.Debug("look a relay up", "key", key, "err", err)
+			}
+		}
+	}
+}
+
+func (d *daemon) findRelay(ctx context.Context, key relaywire.ServerPublic) error {
+	ctx, cancel := context.WithTimeout(ctx, lostEvery)
+	defer cancel()
+	item, err := d.sources.dht.GetItem(ctx, key, relaywire.ItemSalt)
+	if err != nil {
+		return err
+	}
+	addrs, err := relaywire.ParseItem(item)
+	if err != nil {
+		return err
+	}
+	found := d.hintRelay(relayHint{strangerRelay, key})
+	for _, a := range addrs {
+		if addr, ok := a.AddrPort(); ok {
+			found(addr)
+			continue
+		}
+		ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", a.Host)
+		if err != nil {
+			return err
+		}
+		for _, ip := range ips {
+			found(netip.AddrPortFrom(ip.Unmap(), a.Port))
+		}
+	}
+	return nil
 }

@@ -18,9 +18,6 @@ import (
 	"github.com/credant/credant/relay/wire"
 )
 
-// itemSalt names the relay's item (BEP 44) among those of its key.
-const itemSalt = "credant-relay"
-
 // announced is what the DHT is told of this relay, from goroutines of its own.
 type announced struct {
 	key wire.ServerPrivate
@@ -28,7 +25,7 @@ type announced struct {
 	mu     sync.Mutex
 	silent bool
 	allow  []keys.NetworkID
-	given  []string                // HOST:PORT that mean something on the internet
+	given  []wire.ServerAddress    // that mean something on the internet
 	seen   map[bool]netip.AddrPort // where the internet sees this host, by "is IPv6"
 }
 
@@ -38,8 +35,7 @@ func newAnnounced(key wire.ServerPrivate, c Config, give []wire.ServerAddress) *
 		if at, ok := g.AddrPort(); ok && private(at.Addr()) {
 			continue
 		}
-		g.Key = wire.ServerPublic{} // the item is under the key
-		a.given = append(a.given, g.String())
+		a.given = append(a.given, g)
 	}
 	a.set(c)
 	return a
@@ -62,16 +58,16 @@ func (a *announced) seenAt(addr netip.AddrPort) bool {
 	return news
 }
 
-// addrs is the item's value in parts. What others see stands in only where this
-// host knows no address of its own that means something to them.
-func (a *announced) addrs() []string {
+// addrs are those in the item. What others see stands in only where this host
+// knows no address of its own that means something to them.
+func (a *announced) addrs() []wire.ServerAddress {
 	if len(a.given) > 0 {
 		return a.given
 	}
-	var seen []string
+	var seen []wire.ServerAddress
 	for _, six := range []bool{false, true} {
 		if addr := a.seen[six]; addr.IsValid() {
-			seen = append(seen, addr.String())
+			seen = append(seen, wire.ServerAddress{Host: addr.Addr().String(), Port: addr.Port()})
 		}
 	}
 	return seen
@@ -95,24 +91,14 @@ func (a *announced) hashes(time.Time) [][20]byte {
 	return all
 }
 
-// value is the item: the relay's addresses, separated by spaces.
+// value is the item: the relay's addresses.
 func (a *announced) value() []byte {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.silent {
 		return nil
 	}
-	var b []byte
-	for _, addr := range a.addrs() {
-		if len(b)+1+len(addr) > mainline.MaxItemValue {
-			break
-		}
-		if len(b) > 0 {
-			b = append(b, ' ')
-		}
-		b = append(b, addr...)
-	}
-	return b
+	return wire.EncodeItem(a.addrs())
 }
 
 // newDHT makes this host a DHT node on the front port of the first address of
@@ -122,7 +108,7 @@ func newDHT(c Config, f *fronts, a *announced, locals []netip.Addr, located func
 		Bootstrap:  c.DHTBootstrap,
 		KnownNodes: readNodes(c.StateDir, c.Log),
 		Announce:   a.hashes,
-		Item:       &mainline.Item{Key: ed25519.NewKeyFromSeed(a.key.Seed()), Salt: itemSalt, Value: a.value},
+		Item:       &mainline.Item{Key: ed25519.NewKeyFromSeed(a.key.Seed()), Salt: wire.ItemSalt, Value: a.value},
 		Serve:      true,
 		Located:    func(addr netip.AddrPort, _ bool) { located(addr) },
 		Log:        c.Log,

@@ -69,7 +69,7 @@ func TestFoundInTheDHT(t *testing.T) {
 			}
 			// The item comes a moment after the announce.
 			for end := time.Now().Add(patience); ; {
-				value, err := looker.GetItem(t.Context(), [32]byte(r.Key), itemSalt)
+				value, err := looker.GetItem(t.Context(), [32]byte(r.Key), wire.ItemSalt)
 				if want := "localhost:" + strconv.Itoa(int(c.Port)); err == nil && string(value) == want {
 					break
 				}
