@@ -59,6 +59,17 @@ func (h *host) links() ([]netlink.Link, error) {
 	return links, nil
 }
 
+// sourceFor returns the address that packets with a mark leave from to remote;
+// invalid without a route.
+func (h *host) sourceFor(remote netip.Addr, mark uint32) netip.Addr {
+	routes, err := h.nl.RouteGetWithOptions(remote.AsSlice(), &netlink.RouteGetOptions{Mark: mark})
+	if err != nil || len(routes) == 0 {
+		return netip.Addr{}
+	}
+	source, _ := netip.AddrFromSlice(routes[0].Src)
+	return source.Unmap()
+}
+
 // link returns a link by its name; without one, the error is os.ErrNotExist.
 func (h *host) link(name string) (netlink.Link, error) {
 	l, err := h.nl.LinkByName(name)

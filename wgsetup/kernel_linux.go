@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
@@ -25,6 +26,7 @@ type kernelBackend struct {
 	wg      *wgctrl.Client
 	side    *sideport.Conn
 	swaps   *kernelRedirects
+	mark    atomic.Uint32
 }
 
 func newKernelBackend(network string, h *host, log *slog.Logger) (backend, error) {
@@ -67,10 +69,20 @@ func (k *kernelBackend) openSide(port uint16, mark int) (SidePort, error) {
 		return nil, err
 	}
 	k.side = side
-	if k.swaps, err = openKernelRedirects(tableName(k.network, k.iface, "swap"), port, k.log); err != nil {
+	k.mark.Store(uint32(mark))
+	if k.swaps, err = openKernelRedirects(tableName(k.network, k.iface, "swap"), port, k.local, k.log); err != nil {
 		return nil, err
 	}
 	return side, nil
+}
+
+// local returns the address where remote last reached the side port, or else
+// the one that the route to it leaves from.
+func (k *kernelBackend) local(remote netip.AddrPort) netip.Addr {
+	if local := k.side.LocalFor(remote); local.IsValid() {
+		return local
+	}
+	return k.host.sourceFor(remote.Addr(), k.mark.Load())
 }
 
 func (k *kernelBackend) canRedirect(from, to netip.AddrPort) bool {
@@ -83,6 +95,7 @@ func (k *kernelBackend) follow(port uint16, mark int) error {
 	if k.swaps == nil {
 		return nil
 	}
+	k.mark.Store(uint32(mark))
 	return errors.Join(k.side.SetPort(port), k.side.SetMark(mark), k.swaps.setPort(port))
 }
 

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/credant/credant/wgsetup/internal/nstest"
@@ -73,6 +72,3 @@ func startDaemon(t *testing.T, ns *nstest.NS, key wgtypes.Key) (kill func()) {
 	}
 	return kill
 }
-
-// noChecksum has a socket send UDP over IPv4 without checksums.
-func noChecksum(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_NO_CHECK, 1) }

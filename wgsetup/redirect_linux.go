@@ -38,18 +38,15 @@ func (d *Device) SetRedirects(all []Redirect) error {
 	d.mu.Lock()
 	closed := d.closed
 	d.mu.Unlock()
+	err = ErrClosed
 	if !closed {
 		// Without the mutex, so that other peers' endpoints need not wait.
 		err = d.backend.setRedirects(redirects)
 	}
-	switch {
-	case !closed && !errors.Is(err, nft.ErrClosed):
-		return err
-	case len(redirects) == 0:
+	if len(redirects) == 0 && errors.Is(err, ErrClosed) {
 		return nil
-	default:
-		return ErrClosed
 	}
+	return err
 }
 
 // redirectPriority comes after the side port's table: what is not WireGuard's
@@ -60,23 +57,30 @@ const redirectPriority = 301
 // kernelRedirects are an nftables table, which is there while there are any.
 type kernelRedirects struct {
 	table *nft.Table
+	local func(remote netip.AddrPort) netip.Addr // where this host is for remote, if that is known
 
-	mu   sync.Mutex
-	port uint16 // WireGuard's
-	set  []Redirect
+	mu     sync.Mutex
+	port   uint16 // WireGuard's
+	set    []Redirect
+	closed bool
 }
 
-func openKernelRedirects(table string, port uint16, log *slog.Logger) (*kernelRedirects, error) {
+func openKernelRedirects(table string, port uint16, local func(netip.AddrPort) netip.Addr, log *slog.Logger) (*kernelRedirects, error) {
 	t, err := nft.Open(table, log)
 	if err != nil {
 		return nil, err
 	}
-	return &kernelRedirects{table: t, port: port}, nil
+	return &kernelRedirects{table: t, port: port, local: local}, nil
 }
 
 func (k *kernelRedirects) run(ctx context.Context) error { return k.table.Run(ctx) }
 
-func (k *kernelRedirects) close() error { return k.table.Close() }
+func (k *kernelRedirects) close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.closed = true
+	return k.table.Close()
+}
 
 // setAll expects them normalized.
 func (k *kernelRedirects) setAll(all []Redirect) error {
@@ -100,7 +104,16 @@ func (k *kernelRedirects) setPort(port uint16) error {
 }
 
 func (k *kernelRedirects) apply(all []Redirect) error {
-	if err := k.table.Set(redirectChains(all, k.port)); err != nil {
+	if k.closed {
+		return ErrClosed
+	}
+	locals := make([]netip.Addr, len(all))
+	for i, r := range all {
+		if local := k.local(r.To); local.Is4() == r.To.Addr().Is4() {
+			locals[i] = local
+		}
+	}
+	if err := k.table.Set(redirectChains(all, locals, k.port)); err != nil {
 		k.set = nil // what is there is not known: the next call tries again
 		return err
 	}
@@ -110,26 +123,33 @@ func (k *kernelRedirects) apply(all []Redirect) error {
 
 // redirectChains is, for each family:
 //
-//	udp dport P @th,64,32 {1..4} ip saddr . udp sport { FROM . FROMPORT : TO . TOPORT } ip saddr set TO udp sport set TOPORT
+//	udp dport P @th,64,32 {1..4}
+//	ip saddr . udp sport { FROM . FROMPORT : TO . TOPORT . LOCAL }
+//	ip saddr set TO  udp sport set TOPORT  ip daddr set LOCAL
 //
 // One look-up in a map, however many there are. The nft command cannot write
-// two fields from one map, and lists only the first.
-func redirectChains(all []Redirect, port uint16) []nft.Chain {
+// several fields from one map, and lists only the first. LOCAL is for
+// WireGuard to answer from: it takes the address that it was asked at, and over
+// IPv6 keeps to the old path's even on another link. What has no local address
+// that is known, which then has no route either, keeps its destination.
+func redirectChains(all []Redirect, locals []netip.Addr, port uint16) []nft.Chain {
 	var rules []nft.Rule
 	for _, family := range redirectFamilies {
-		redirects := nft.Lookup{
-			Key: family.key, Data: family.key,
-			Source: nft.Register32, Destination: nft.Register32 + family.registers(),
-		}
-		for _, r := range all {
-			if r.From.Addr().Is4() == family.ipv4 {
-				redirects.Elements = append(redirects.Elements, nftables.SetElement{
-					Key: addressAndPort(r.From), Val: addressAndPort(r.To),
-				})
+		for _, withLocal := range []bool{true, false} {
+			var elements []nftables.SetElement
+			for i, r := range all {
+				if r.From.Addr().Is4() != family.ipv4 || locals[i].IsValid() != withLocal {
+					continue
+				}
+				e := nftables.SetElement{Key: addressAndPort(r.From), Val: addressAndPort(r.To)}
+				if withLocal {
+					e.Val = append(e.Val, locals[i].AsSlice()...)
+				}
+				elements = append(elements, e)
 			}
-		}
-		if len(redirects.Elements) > 0 {
-			rules = append(rules, family.rule(port, redirects))
+			if len(elements) > 0 {
+				rules = append(rules, family.rule(port, elements, withLocal))
+			}
 		}
 	}
 	if len(rules) == 0 {
@@ -138,71 +158,80 @@ func redirectChains(all []Redirect, port uint16) []nft.Chain {
 	return []nft.Chain{{Name: "in", Hook: nftables.ChainHookInput, Priority: redirectPriority, Rules: rules}}
 }
 
-// redirectFamily is where a family has its source address, and the checksum
-// that has to change with it.
+// redirectFamily is where a family has its addresses, and the checksum that has
+// to change with them.
 type redirectFamily struct {
-	ipv4         bool
-	protocol     byte // NFPROTO
-	key          nftables.SetDatatype
-	nextProtocol uint32
-	source, size uint32
-	checksum     uint32
+	ipv4                 bool
+	protocol             byte // NFPROTO
+	address              nftables.SetDatatype
+	size                 uint32 // of an address
+	source, destination  uint32
+	nextProtocol, header uint32 // the latter is the checksum
 }
 
 var redirectFamilies = []redirectFamily{
 	{
-		ipv4: true, protocol: unix.NFPROTO_IPV4,
-		key:          nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService),
-		nextProtocol: 9, source: 12, size: 4, checksum: 10,
+		ipv4: true, protocol: unix.NFPROTO_IPV4, address: nftables.TypeIPAddr, size: 4,
+		source: 12, destination: 16, nextProtocol: 9, header: 10,
 	},
 	{
-		protocol:     unix.NFPROTO_IPV6,
-		key:          nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeInetService),
-		nextProtocol: 6, source: 8, size: 16,
+		protocol: unix.NFPROTO_IPV6, address: nftables.TypeIP6Addr, size: 16,
+		source: 8, destination: 24, nextProtocol: 6,
 		// IPv6's header has no checksum. The library cannot have the UDP
 		// checksum mended without one of the header, so the flow label's
 		// low half, which nobody looks at any more, takes that part. It has a
 		// merit: the sum over the header stays, on which cards rely that
 		// sum up the whole packet.
-		checksum: 2,
+		header: 2,
 	},
 }
-
-// registers is how many hold an address and a port.
-func (f redirectFamily) registers() uint32 { return f.size/4 + 1 }
 
 // rule leaves alone what it would break. Of a fragmented IPv6 datagram, whose
 // header names another protocol, only the first part would be rewritten; IPv4's
 // are whole here. And the kernel would give a datagram without a checksum,
 // which WireGuard never sends, a wrong one.
-func (f redirectFamily) rule(port uint16, redirects nft.Lookup) nft.Rule {
-	header := func(offset, size, register uint32) *expr.Payload {
+func (f redirectFamily) rule(port uint16, elements []nftables.SetElement, withLocal bool) nft.Rule {
+	load := func(offset, size, register uint32) *expr.Payload {
 		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size}
 	}
-	portRegister := f.size / 4
+	store := func(offset, register uint32) *expr.Payload {
+		return &expr.Payload{
+			OperationType: expr.PayloadWrite, SourceRegister: register,
+			Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: f.size,
+			CsumType: expr.CsumTypeInet, CsumOffset: f.header, CsumFlags: unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR,
+		}
+	}
+	// Registers are of four bytes, and a port fills one.
+	key := uint32(nft.Register32)
+	keyPort := key + f.size/4
+	to := keyPort + 1
+	toPort := to + f.size/4
+	local := toPort + 1
+	lookup := nft.Lookup{
+		Source: key, Destination: to, Elements: elements,
+		Key:  nftables.MustConcatSetType(f.address, nftables.TypeInetService),
+		Data: nftables.MustConcatSetType(f.address, nftables.TypeInetService),
+	}
+	rewrite := nft.Rule{store(f.source, to), nft.StorePort(toPort, nft.SourcePort, nft.UDPChecksum)}
+	if withLocal {
+		lookup.Data = nftables.MustConcatSetType(f.address, nftables.TypeInetService, f.address)
+		rewrite = append(rewrite, store(f.destination, local))
+	}
 	return nft.Concat(
 		nft.Rule{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: nft.Register}, nft.Equal([]byte{f.protocol})},
 		nft.MatchUDP(nft.DestinationPort, port),
 		nft.MatchWireGuard(false),
-		nft.Rule{header(f.nextProtocol, 1, nft.Register), nft.Equal([]byte{unix.IPPROTO_UDP})},
+		nft.Rule{load(f.nextProtocol, 1, nft.Register), nft.Equal([]byte{unix.IPPROTO_UDP})},
 		nft.Rule{
 			nft.Load(nft.UDPChecksum, 2),
 			&expr.Cmp{Op: expr.CmpOpNeq, Register: nft.Register, Data: []byte{0, 0}},
 		},
 		nft.Rule{
-			header(f.source, f.size, redirects.Source),
-			&expr.Payload{
-				DestRegister: redirects.Source + portRegister,
-				Base:         expr.PayloadBaseTransportHeader, Offset: nft.SourcePort, Len: 2,
-			},
-			redirects,
-			&expr.Payload{
-				OperationType: expr.PayloadWrite, SourceRegister: redirects.Destination,
-				Base: expr.PayloadBaseNetworkHeader, Offset: f.source, Len: f.size,
-				CsumType: expr.CsumTypeInet, CsumOffset: f.checksum, CsumFlags: unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR,
-			},
-			nft.StorePort(redirects.Destination+portRegister, nft.SourcePort, nft.UDPChecksum),
+			load(f.source, f.size, key),
+			&expr.Payload{DestRegister: keyPort, Base: expr.PayloadBaseTransportHeader, Offset: nft.SourcePort, Len: 2},
+			lookup,
 		},
+		rewrite,
 	)
 }
 

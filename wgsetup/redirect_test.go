@@ -10,7 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/credant/credant/wgsetup/internal/nstest"
+	"github.com/credant/credant/wgsetup/internal/sticky"
 )
 
 func addrPort4or6(t *testing.T, s string) netip.AddrPort {
@@ -48,6 +51,7 @@ type wireGuardStandIn struct {
 	t           *testing.T
 	host, other *nstest.NS
 	redirects   *kernelRedirects
+	locals      map[netip.AddrPort]netip.Addr
 	socket      *net.UDPConn
 }
 
@@ -55,17 +59,22 @@ const redirectTable = "credant_test_wg0_swap"
 
 func standIn(t *testing.T) *wireGuardStandIn {
 	t.Helper()
-	w := &wireGuardStandIn{t: t, host: nstest.New(t), other: nstest.New(t)}
+	w := &wireGuardStandIn{t: t, host: nstest.New(t), other: nstest.New(t), locals: map[netip.AddrPort]netip.Addr{}}
 	nstest.Connect(t,
-		w.host, "eth0", []string{"192.0.2.1/24", "2001:db8::1/64"},
+		w.host, "eth0", []string{"192.0.2.1/24", "192.0.2.11/24", "2001:db8::1/64", "2001:db8::11/64"},
 		w.other, "eth0", []string{"192.0.2.2/24", "192.0.2.3/24", "2001:db8::2/64", "2001:db8::3/64"})
 	w.host.Do(func() {
 		var err error
-		w.redirects, err = openKernelRedirects(redirectTable, wireGuardPort, testLog(t))
+		w.redirects, err = openKernelRedirects(redirectTable, wireGuardPort, func(to netip.AddrPort) netip.Addr { return w.locals[to] }, testLog(t))
 		nstest.Must(t, err)
 		w.socket, err = net.ListenUDP("udp", &net.UDPAddr{Port: wireGuardPort})
 		nstest.Must(t, err)
 	})
+	raw, err := w.socket.SyscallConn()
+	nstest.Must(t, err)
+	nstest.Must(t, raw.Control(func(fd uintptr) {
+		nstest.Must(t, unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1))
+	}))
 	t.Cleanup(func() {
 		w.socket.Close()
 		nstest.Must(t, w.redirects.close())
@@ -86,28 +95,35 @@ func (w *wireGuardStandIn) from(addr string) *net.UDPConn {
 	return c
 }
 
-// source sends a datagram and returns where it seems to come from.
-func (w *wireGuardStandIn) source(c *net.UDPConn, b []byte) (netip.AddrPort, error) {
+// send sends a datagram and returns where it seems to come from, and to go to.
+func (w *wireGuardStandIn) send(c *net.UDPConn, b []byte) (from netip.AddrPort, to netip.Addr, err error) {
 	w.t.Helper()
-	to := netip.MustParseAddr("192.0.2.1")
+	to = netip.MustParseAddr("192.0.2.1")
 	if c.LocalAddr().(*net.UDPAddr).IP.To4() == nil {
 		to = netip.MustParseAddr("2001:db8::1")
 	}
-	_, err := c.WriteToUDPAddrPort(b, netip.AddrPortFrom(to, wireGuardPort))
+	_, err = c.WriteToUDPAddrPort(b, netip.AddrPortFrom(to, wireGuardPort))
 	nstest.Must(w.t, err)
 	nstest.Must(w.t, w.socket.SetReadDeadline(time.Now().Add(2*time.Second)))
-	buffer := make([]byte, 65535)
-	n, from, err := w.socket.ReadFromUDPAddrPort(buffer)
+	buffer, control := make([]byte, 65535), make([]byte, 128)
+	n, size, _, from, err := w.socket.ReadMsgUDPAddrPort(buffer, control)
 	if err == nil && n != len(b) {
 		w.t.Errorf("%d bytes of %d", n, len(b))
 	}
-	return netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), err
+	at := sticky.New(sticky.Find(control[:size]))
+	return netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), at.Addr(), err
 }
 
 func (w *wireGuardStandIn) expect(c *net.UDPConn, b []byte, want string) {
 	w.t.Helper()
-	if got, err := w.source(c, b); err != nil || got != addrPort4or6(w.t, want) {
-		w.t.Errorf("%d bytes of type %#x from %s seem to come from %s, not from %s: %v", len(b), b[0], c.LocalAddr(), got, want, err)
+	w.expectAt(c, b, want, netip.Addr{})
+}
+
+func (w *wireGuardStandIn) expectAt(c *net.UDPConn, b []byte, from string, at netip.Addr) {
+	w.t.Helper()
+	got, to, err := w.send(c, b)
+	if err != nil || got != addrPort4or6(w.t, from) || at.IsValid() && to != at {
+		w.t.Errorf("%d bytes of type %#x from %s seem to come from %s to %s, not from %s to %s: %v", len(b), b[0], c.LocalAddr(), got, to, from, at, err)
 	}
 }
 
@@ -126,43 +142,60 @@ func wireGuardLike(first byte, size int) []byte {
 // right: those that the sender's kernel computed, and those that it leaves to
 // a card.
 func TestRedirectPackets(t *testing.T) {
-	for _, offload := range []string{"on", "off"} {
-		t.Run("offload="+offload, func(t *testing.T) {
+	for _, c := range []struct {
+		offload string
+		local   bool
+	}{{"on", false}, {"on", true}, {"off", false}, {"off", true}} {
+		t.Run(fmt.Sprintf("offload=%s/local=%t", c.offload, c.local), func(t *testing.T) {
 			w := standIn(t)
-			w.other.Run("ethtool", "-K", "eth0", "tx", offload)
+			w.other.Run("ethtool", "-K", "eth0", "tx", c.offload)
+			to4, to6 := addrPort4or6(t, "203.0.113.77:65535"), addrPort4or6(t, "[2001:db8:ffff:1234:5678:9abc:def0:7]:1")
+			at4, at6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+			if c.local {
+				w.locals[to4], w.locals[to6] = netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("2001:db8::11")
+			}
 			nstest.Must(t, w.redirects.setAll([]Redirect{
-				{addrPort4or6(t, "192.0.2.2:4000"), addrPort4or6(t, "203.0.113.77:65535")},
-				{addrPort4or6(t, "[2001:db8::2]:4000"), addrPort4or6(t, "[2001:db8:ffff:1234:5678:9abc:def0:7]:1")},
+				{addrPort4or6(t, "192.0.2.2:4000"), to4},
+				{addrPort4or6(t, "[2001:db8::2]:4000"), to6},
 			}))
-			for _, c := range []struct{ from, to string }{
-				{"192.0.2.2:4000", "203.0.113.77:65535"},
-				{"192.0.2.2:4001", ""},
-				{"192.0.2.3:4000", ""},
-				{"[2001:db8::2]:4000", "[2001:db8:ffff:1234:5678:9abc:def0:7]:1"},
-				{"[2001:db8::2]:4001", ""},
-				{"[2001:db8::3]:4000", ""},
+			for _, c := range []struct {
+				from string
+				to   netip.AddrPort
+			}{
+				{"192.0.2.2:4000", to4},
+				{"192.0.2.2:4001", netip.AddrPort{}},
+				{"192.0.2.3:4000", netip.AddrPort{}},
+				{"[2001:db8::2]:4000", to6},
+				{"[2001:db8::2]:4001", netip.AddrPort{}},
+				{"[2001:db8::3]:4000", netip.AddrPort{}},
 			} {
 				socket := w.from(c.from)
-				redirected := c.to
-				if redirected == "" {
-					redirected = c.from
+				from, at := c.from, at4
+				if addrPort4or6(t, c.from).Addr().Is6() {
+					at = at6
+				}
+				untouched := at
+				if c.to.IsValid() {
+					from = c.to.String()
+					if local := w.locals[c.to]; local.IsValid() {
+						at = local
+					}
 				}
 				for _, size := range []int{32, 33, 148, 1452} {
 					for first := byte(1); first <= 4; first++ {
-						w.expect(socket, wireGuardLike(first, size), redirected)
+						w.expectAt(socket, wireGuardLike(first, size), from, at)
 					}
 				}
 				for _, first := range []byte{0, 5, 0xa1, 'd'} {
-					w.expect(socket, wireGuardLike(first, 128), c.from)
+					w.expectAt(socket, wireGuardLike(first, 128), c.from, untouched)
 				}
-				w.expect(socket, append([]byte{4, 0, 0, 1}, make([]byte, 60)...), c.from)
-				w.expect(socket, []byte{4}, c.from)
+				w.expectAt(socket, append([]byte{4, 0, 0, 1}, make([]byte, 60)...), c.from, untouched)
+				w.expectAt(socket, []byte{4}, c.from, untouched)
 				// In fragments: IPv4's are put together before.
-				fragmented := redirected
-				if strings.HasPrefix(c.from, "[") {
-					fragmented = c.from
+				if at.Is6() {
+					from, at = c.from, untouched
 				}
-				w.expect(socket, wireGuardLike(4, 4000), fragmented)
+				w.expectAt(socket, wireGuardLike(4, 4000), from, at)
 			}
 			var errs string
 			w.host.Do(func() {
@@ -206,7 +239,7 @@ func TestRedirectWithoutChecksum(t *testing.T) {
 	c := w.from("192.0.2.2:4000")
 	raw, err := c.SyscallConn()
 	nstest.Must(t, err)
-	nstest.Must(t, raw.Control(func(fd uintptr) { nstest.Must(t, noChecksum(int(fd))) }))
+	nstest.Must(t, raw.Control(func(fd uintptr) { nstest.Must(t, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_NO_CHECK, 1)) }))
 	w.expect(c, wireGuardLike(4, 148), "192.0.2.2:4000")
 }
 
@@ -270,7 +303,7 @@ func TestRedirectMany(t *testing.T) {
 	c := sockets["192.0.2.2:4000"]
 	sent, untouched := 0, 0
 	for start := time.Now(); time.Since(start) < time.Second; {
-		got, err := w.source(c, data)
+		got, _, err := w.send(c, data)
 		nstest.Must(t, err)
 		sent++
 		if got.Port() == 4000 {

@@ -171,6 +171,13 @@ func (s *Conn) SetPort(port uint16) error {
 // Run puts the table back whenever somebody removes it, until ctx ends.
 func (s *Conn) Run(ctx context.Context) error { return s.table.Run(ctx) }
 
+// LocalFor returns the address where remote lately reached the port, and from
+// which it is answered; invalid if it did not.
+func (s *Conn) LocalFor(remote netip.AddrPort) netip.Addr {
+	source := s.from.For(time.Now(), unmap(remote))
+	return source.Addr()
+}
+
 // HostChanged says that addresses, links or routes of the host changed. What
 // leaves from one of several addresses may have to leave from another.
 func (s *Conn) HostChanged() { s.from.HostChanged() }

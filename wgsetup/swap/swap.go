@@ -69,6 +69,8 @@ const (
 	// nftables waits for all CPUs. Until then a packet may have come over
 	// either path.
 	removal = 100 * time.Millisecond
+	// minLooks are needed to find out that the peer is not heard.
+	minLooks = 4
 	// nudgeInterval has a peer follow that begins later, to which nothing
 	// flows, and spreads some over the time in which the other side wants to
 	// hear this one.
@@ -140,7 +142,7 @@ func (s *Swap) Looked(now time.Time, endpoint netip.AddrPort, rxBytes int64) {
 	case s.phase == done || s.outcome != 0:
 	case endpoint == s.config.From:
 		s.flipped, s.flip, s.next = true, now, now
-		s.confirm.reset()
+		s.confirm.flipped(now)
 	case endpoint != s.config.To:
 		s.outcome, s.next = Roamed, now
 	case s.phase == confirming:
@@ -232,6 +234,11 @@ func (s *Swap) repeat(now time.Time) []Action {
 func (s *Swap) startConfirming(now, settled time.Time) {
 	s.phase, s.next = confirming, now.Add(lookInterval)
 	s.nudge = now
+	// Less than half the time is left only to a process that had to wait for
+	// a CPU, or slept.
+	if least := now.Add(confirmTime(s.config.RTT) / 2); s.until.Before(least) {
+		s.until = least
+	}
 	s.confirm = confirm{settled: settled}
 }
 
@@ -247,10 +254,10 @@ func (s *Swap) confirmed(now time.Time, flipped bool) []Action {
 		return s.end(WentBack)
 	case !now.Before(s.until) && s.confirm.heard:
 		return s.end(Stayed)
-	case !now.Before(s.until):
+	case !now.Before(s.until) && s.confirm.looks >= minLooks:
 		return s.end(WentBack)
 	default:
-		s.next = earlier(s.until, now.Add(lookInterval))
+		s.next = now.Add(lookInterval)
 	}
 	if flipped {
 		return []Action{SetEndpoint{s.config.To}}
@@ -270,6 +277,7 @@ func (s *Swap) end(o Outcome) []Action {
 // looks that both found the endpoint there, with nothing set in between.
 type confirm struct {
 	settled  time.Time // from then on the endpoint tells the path
+	looks    int       // since then
 	counting bool
 	received int64
 	heard    bool
@@ -278,15 +286,22 @@ type confirm struct {
 func (c *confirm) looked(now time.Time, rxBytes int64) {
 	switch {
 	case now.Before(c.settled):
+		return
 	case !c.counting:
 		c.counting, c.received = true, rxBytes
 	case rxBytes > c.received:
 		c.heard = true
 	}
+	c.looks++
 }
 
-// reset has the next look count anew.
-func (c *confirm) reset() { c.counting, c.heard = false, false }
+// flipped has the next look count anew.
+func (c *confirm) flipped(now time.Time) {
+	c.counting, c.heard = false, false
+	if !now.Before(c.settled) {
+		c.looks++
+	}
+}
 
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {
