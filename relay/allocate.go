@@ -36,7 +36,7 @@ func (s *Server) allocatePair(c *call, key keys.NodePublic) (*allocation, wire.C
 	}
 	if peer := n.network.nodes[key]; peer != nil {
 		if a := s.board.pairs[pairOf(n, peer)]; a != nil {
-			s.touch(c.now, a)
+			a.touched = c.now
 			return a, 0
 		}
 	}
@@ -203,14 +203,6 @@ func (a *allocation) settle() {
 			list.list.Remove(a.waits[i])
 			a.waits[i] = nil
 		}
-	}
-}
-
-// touch says that a side wants the allocation.
-func (s *Server) touch(now int64, a *allocation) {
-	a.touched = now
-	if a.due.at > a.expires() {
-		s.timers.set(a, a.expires())
 	}
 }
 

@@ -25,8 +25,7 @@ func (s *Server) bind(c *call) string {
 	side.session, side.number = n.session, c.Number
 	before := a.bound()
 	s.place(c, a, i)
-	side.used = c.now
-	s.touch(c.now, a)
+	side.used, a.touched = c.now, c.now
 	s.answer(c, wire.Response{Bound: &wire.Bound{Peer: c.Bind.Peer, PeerBound: a.bound()}})
 	if a.bound() && !before {
 		s.pushBound(c.now, a, 1-i, true)

@@ -27,6 +27,9 @@ type Config struct {
 	// Allow names the networks that are served, within Member. Where it is empty
 	// everybody is, within Stranger.
 	Allow []keys.NetworkID
+	// Strangers serves those whom Allow does not name too, within Stranger; where
+	// there is no room for both, they give way.
+	Strangers bool
 	// Stranger and Member are the quotas of the two classes. Fields that are zero
 	// mean DefaultStranger and DefaultMember.
 	Stranger, Member Quota
@@ -64,10 +67,10 @@ func (c Config) fillQuotas() Config {
 
 // classify says whose quota a network has, and whether it is served at all.
 func (c *Config) classify(id keys.NetworkID) (class, bool) {
-	if len(c.Allow) == 0 {
-		return stranger, true
+	if slices.Contains(c.Allow, id) {
+		return member, true
 	}
-	return member, slices.Contains(c.Allow, id)
+	return stranger, c.Strangers || len(c.Allow) == 0
 }
 
 func (c *Config) quota(of class) *Quota {

@@ -31,11 +31,11 @@ func perSecond(rate int) pace {
 	return pace{int64(time.Second) / int64(rate), 10 * int64(rate)}
 }
 
-// What is answered before proof. An ask costs a MAC and a datagram, about 5 us.
-// Resets go to single sources: a client acts on one a second.
+// What is answered before proof. An ask costs a MAC and a datagram, about 5 us;
+// a node asks once for each of its peers. Resets go to single sources: a client acts on one a second.
 var (
 	asksOverall     = pace{int64(time.Second) / 20000, 4000}
-	asksPerPrefix   = pace{int64(time.Second) / 100, 400}
+	asksPerPrefix   = pace{int64(time.Second) / 500, 2000}
 	resetsOverall   = pace{int64(time.Second) / 2000, 2000}
 	resetsPerSource = pace{int64(time.Second), 4}
 )

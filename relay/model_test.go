@@ -15,7 +15,7 @@ import (
 
 var (
 	seedFlag = flag.Uint64("seed", 0, "run random worlds of this seed only (0: a range)")
-	runsFlag = flag.Int("runs", 30, "how many random worlds to run")
+	runsFlag = flag.Int("runs", 20, "how many random worlds to run")
 )
 
 // model is what a server should hold, told in the slowest and plainest way.

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"net/netip"
 	"time"
 )
@@ -42,7 +43,8 @@ func (o *outbox) send(from, to netip.AddrPort, data []byte) {
 func (o *outbox) sendTwice(now int64, from, to netip.AddrPort, data []byte) {
 	o.send(from, to, data)
 	if len(o.copies)-o.head < maxCopies {
-		o.copies = append(o.copies, copied{now + copyDelay, Send{From: from, To: to, Data: data}})
+		// Sealed frames lie in buffers of a full frame's size.
+		o.copies = append(o.copies, copied{now + copyDelay, Send{From: from, To: to, Data: bytes.Clone(data)}})
 	}
 }
 

@@ -34,15 +34,15 @@ const MaxRegistered = 64
 // DefaultStranger is the quota of networks that nobody has named: enough for a
 // family or an office, 10 Mbit/s a pair.
 var DefaultStranger = Quota{
-	Network:   Share{Registrations: MaxRegistered, Allocations: 512, Requests: 50, Bytes: 5e6},
-	Source:    Share{Registrations: 2 * MaxRegistered, Allocations: 1024, Requests: 50, Bytes: 5e6},
+	Network:   Share{Registrations: MaxRegistered, Allocations: 512, Requests: 100, Bytes: 5e6},
+	Source:    Share{Registrations: 2 * MaxRegistered, Allocations: 1024, Requests: 100, Bytes: 5e6},
 	PairBytes: 1.25e6,
 }
 
 // DefaultMember is the quota of allowed networks: what the machine can do.
 var DefaultMember = Quota{
-	Network:   Share{Registrations: MaxRegistered, Allocations: 8192, Requests: 500, Bytes: 1.25e9},
-	Source:    Share{Registrations: 4 * MaxRegistered, Allocations: 8192, Requests: 500, Bytes: 1.25e9},
+	Network:   Share{Registrations: MaxRegistered, Allocations: 8192, Requests: 1000, Bytes: 1.25e9},
+	Source:    Share{Registrations: 4 * MaxRegistered, Allocations: 8192, Requests: 1000, Bytes: 1.25e9},
 	PairBytes: 1.25e8,
 }
 

@@ -12,7 +12,7 @@ const (
 	dropCookie      = "cookie"       // not ours, not for this source and port, or too old
 	dropReplay      = "replay"       // its number was used before
 	dropIdentity    = "identity"     // another node's or network's name in a session
-	dropPort        = "port"         // an operation at a port that is not its own
+	dropPort        = "port"         // nothing is open there, or the operation has another port
 	dropSourcesFull = "sources-full" // no room for another source prefix
 	dropLeaving     = "leaving"      // an ask to a relay that is about to stop
 )

@@ -2,12 +2,13 @@ package relay
 
 import "time"
 
-// Reconfigure takes over Allow and the quotas of cfg, and nothing else. Networks
+// Reconfigure takes over Allow, Strangers and the quotas of cfg, and nothing else. Networks
 // that are no longer allowed lose what they have; what is over a smaller quota
 // stays until it ends.
 func (s *Server) Reconfigure(now time.Time, cfg Config) {
 	t := s.clock.tick(now)
-	s.cfg.Allow, s.cfg.Stranger, s.cfg.Member = cfg.Allow, cfg.Stranger, cfg.Member
+	s.cfg.Allow, s.cfg.Strangers = cfg.Allow, cfg.Strangers
+	s.cfg.Stranger, s.cfg.Member = cfg.Stranger, cfg.Member
 	s.cfg = s.cfg.fillQuotas()
 	for _, w := range s.networks {
 		of, served := s.cfg.classify(w.id)

@@ -120,7 +120,12 @@ func (s *Server) roomToRegister(c *call) bool {
 	}
 	victim, ok := s.registered.draw(s.rng,
 		func(r *registration) bool { return !r.node.bound() && r.node.network.class <= w.class },
-		func(a, b *registration) bool { return a.weight() < b.weight() })
+		func(a, b *registration) bool {
+			if x, y := a.node.network.class, b.node.network.class; x != y {
+				return x > y
+			}
+			return a.weight() < b.weight()
+		})
 	if !ok || victim.node.network.class == w.class && victim.weight() <= mine+1 {
 		return false
 	}

@@ -27,8 +27,11 @@ const samples = 24
 
 // draw returns the one that comes last in a sample, of those that may go.
 func (r roster[T]) draw(rng *rand.Rand, mayGo func(T) bool, less func(a, b T) bool) (last T, ok bool) {
-	for range min(samples, len(r)) {
-		t := r[rng.IntN(len(r))]
+	for i := range min(samples, len(r)) {
+		if len(r) > samples {
+			i = rng.IntN(len(r))
+		}
+		t := r[i]
 		if mayGo(t) && (!ok || less(last, t)) {
 			last, ok = t, true
 		}

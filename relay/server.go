@@ -83,6 +83,8 @@ func (s *Server) Receive(now time.Time, at, from netip.AddrPort, b []byte) (reas
 		return wire.DropReason(wire.ErrVersion)
 	case !s.plausible(at, from):
 		return dropSource
+	case s.cfg.Ports.Contains(at.Port()) && !s.board.uses(at.Port()):
+		return dropPort // it has just been closed
 	case kind == wire.KindAsk:
 		return s.receiveAsk(t, at, from, b)
 	case kind == wire.KindRequest:
