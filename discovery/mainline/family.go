@@ -200,7 +200,7 @@ func (f *family) lookups(yield func(*lookup) bool) {
 func (f *family) seeds(l *lookup) []node {
 	seeds := f.table.closest(l.hash, tableSeeds)
 	if f.serving != nil {
-		seeds = append(seeds, f.serving.routing.closest(l.hash, closestK, netip.Addr{})...)
+		seeds = append(seeds, f.serving.routing.closest(l.hash, closestK, netip.AddrPort{})...)
 	}
 	if !l.starving() {
 		return seeds

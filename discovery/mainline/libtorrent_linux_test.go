@@ -5,13 +5,13 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -35,6 +35,8 @@ type foreignDHT struct {
 	ns        netns.NsHandle
 	bootstrap netip.AddrPort
 	hosts     byte
+	commands  io.Writer
+	replies   chan string
 }
 
 func startDHT(t *testing.T, nodes int) *foreignDHT {
@@ -67,20 +69,37 @@ func startDHT(t *testing.T, nodes int) *foreignDHT {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	lines := make(chan string, 1)
+	d.commands, d.replies = stdin, make(chan string, 1)
 	go func() {
-		line, _ := bufio.NewReader(stdout).ReadString('\n')
-		lines <- line
-	}()
-	select {
-	case line := <-lines:
-		if strings.TrimSpace(line) != "ready" {
-			t.Fatalf("start libtorrent nodes: got %q", line)
+		defer close(d.replies)
+		for lines := bufio.NewScanner(stdout); lines.Scan(); {
+			d.replies <- lines.Text()
 		}
-	case <-time.After(30 * time.Second):
-		t.Fatal("start libtorrent nodes: they do not find each other")
+	}()
+	if line := d.reply(); line != "ready" {
+		t.Fatalf("start libtorrent nodes: got %q", line)
 	}
 	return d
+}
+
+func (d *foreignDHT) reply() string {
+	d.t.Helper()
+	select {
+	case line := <-d.replies:
+		return line
+	case <-time.After(30 * time.Second):
+		d.t.Fatal("libtorrent does not say anything")
+	}
+	return ""
+}
+
+// do has libtorrent do something, and returns what came of it.
+func (d *foreignDHT) do(format string, args ...any) string {
+	d.t.Helper()
+	if _, err := fmt.Fprintf(d.commands, format+"\n", args...); err != nil {
+		d.t.Fatal(err)
+	}
+	return d.reply()
 }
 
 // newNamespace makes a network namespace with 203.0.113.0/24 on one interface. It
@@ -114,7 +133,7 @@ func newNamespace(t *testing.T) netns.NsHandle {
 			t.Fatal(err)
 		}
 		if name == "dht" {
-			for i := range 32 {
+			for i := range 48 {
 				addr := &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(203, 0, 113, byte(i+1)), Mask: net.CIDRMask(24, 32)}}
 				if err := netlink.AddrAdd(link, addr); err != nil {
 					t.Fatal(err)
@@ -162,6 +181,18 @@ type member struct {
 
 func (d *foreignDHT) member(hash [20]byte, known ...netip.AddrPort) *member {
 	d.t.Helper()
+	return d.source(func(m *member, c *Config) {
+		if len(known) > 0 {
+			c.Bootstrap = []string{}
+		}
+		c.KnownNodes = known
+		c.InfoHashes = func(time.Time) [][20]byte { return [][20]byte{hash} }
+		c.Found = func(a netip.AddrPort) { m.found <- a }
+	})
+}
+
+func (d *foreignDHT) source(configure func(*member, *Config)) *member {
+	d.t.Helper()
 	var conn net.PacketConn
 	d.hosts++
 	d.inside(func() (err error) {
@@ -170,18 +201,9 @@ func (d *foreignDHT) member(hash [20]byte, known ...netip.AddrPort) *member {
 	})
 	addr, _ := addrPortOf(conn.LocalAddr())
 	m := &member{addr: addr, found: make(chan netip.AddrPort, 1000), start: time.Now()}
-	bootstrap := []string{}
-	if len(known) == 0 {
-		bootstrap = append(bootstrap, d.bootstrap.String())
-	}
-	m.Source = New(Config{
-		IPv4:       conn,
-		Bootstrap:  bootstrap,
-		KnownNodes: known,
-		InfoHashes: func(time.Time) [][20]byte { return [][20]byte{hash} },
-		Found:      func(a netip.AddrPort) { m.found <- a },
-		Log:        slog.New(slog.DiscardHandler),
-	})
+	c := Config{IPv4: conn, Bootstrap: []string{d.bootstrap.String()}, Log: slog.New(slog.DiscardHandler)}
+	configure(m, &c)
+	m.Source = New(c)
 	ctx, cancel := context.WithCancel(d.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()

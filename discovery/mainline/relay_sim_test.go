@@ -179,7 +179,7 @@ func TestAnnounceManyHashes(t *testing.T) {
 		})
 		defer relay.stop()
 		pass(30 * time.Second)
-		for range 24 {
+		for range 9 {
 			for _, h := range hashes {
 				if n := d.holdersOf(h, relay, time.Now().Add(-simExpiry)); n < closestK-1 {
 					t.Fatalf("%d nodes hold the announce under %x after %v", n, h, time.Since(relay.start))
@@ -245,7 +245,7 @@ func TestItemIsKeptStored(t *testing.T) {
 		if got := get(); got != "second" {
 			t.Errorf("GetItem = %q after a change", got)
 		}
-		for range 12 {
+		for range 5 {
 			pass(time.Hour)
 			if got := get(); got != "second" {
 				t.Errorf("GetItem = %q after %v", got, time.Since(relay.start))

@@ -110,7 +110,7 @@ func (r *responder) nodes(res *response, target infoHash, args *fields) {
 		if from == nil {
 			return nil
 		}
-		return from.routing.closest(target, closestK, res.to.Addr())
+		return from.routing.closest(target, closestK, res.to)
 	}
 	if want4 {
 		res.nodes4 = of(true)

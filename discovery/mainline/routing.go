@@ -184,14 +184,14 @@ func (r *routing) remove(n *routed) {
 	}
 }
 
-// closest returns up to n nodes that answer, the closest to target first, of those
-// that asker can do something with. The zero asker takes all.
-func (r *routing) closest(target infoHash, n int, asker netip.Addr) []node {
+// closest returns up to n nodes that answer, the closest to target first: others than
+// asker, and of those that it can do something with. The zero asker takes all.
+func (r *routing) closest(target infoHash, n int, asker netip.AddrPort) []node {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	near := make([]node, 0, n+1)
 	for addr, e := range r.nodes {
-		if e.failures > 0 || asker.IsValid() && !useful(asker, addr.Addr()) {
+		if e.failures > 0 || addr == asker || asker.IsValid() && !useful(asker.Addr(), addr.Addr()) {
 			continue
 		}
 		at := len(near)

@@ -98,7 +98,7 @@ func checkRouting(t *testing.T, r *routing, rnd *rand.Rand) {
 	}
 	target := infoHash(randomNode(rnd).id)
 	slices.SortFunc(all, func(a, b node) int { return distanceCompare(target, a.id, b.id) })
-	if got := r.closest(target, closestK, netip.Addr{}); !slices.Equal(got, all[:min(len(all), closestK)]) {
+	if got := r.closest(target, closestK, netip.AddrPort{}); !slices.Equal(got, all[:min(len(all), closestK)]) {
 		t.Fatalf("closest(%x) = %v, want %v", target, got, all[:min(len(all), closestK)])
 	}
 }
@@ -129,7 +129,7 @@ func TestRoutingKeepsWhoAnswers(t *testing.T) {
 	for i := range byte(closestK + 1) {
 		r.answered(now, at(i+1))
 	}
-	if got := r.closest(infoHash{}, 20, netip.Addr{}); len(got) != closestK {
+	if got := r.closest(infoHash{}, 20, netip.AddrPort{}); len(got) != closestK {
 		t.Errorf("%d nodes in one bucket", len(got))
 	}
 	if r.asked(now, at(20)); len(r.candidates) != 0 {
@@ -150,18 +150,18 @@ func TestRoutingKeepsWhoAnswers(t *testing.T) {
 		t.Error("two probes at once")
 	}
 	r.failed(p.to)
-	for _, n := range r.closest(infoHash{}, closestK, netip.Addr{}) {
+	for _, n := range r.closest(infoHash{}, closestK, netip.AddrPort{}) {
 		if n == at(4) {
 			t.Error("a node that fails is named")
 		}
 	}
 	r.answered(now, at(20))
-	if got := r.closest(infoHash{}, closestK, netip.Addr{}); !slices.Contains(got, at(20)) || len(got) != closestK {
+	if got := r.closest(infoHash{}, closestK, netip.AddrPort{}); !slices.Contains(got, at(20)) || len(got) != closestK {
 		t.Errorf("%v: the failing node made no room", got)
 	}
 	r.asked(now, at(4))
 	r.answered(now, node{nodeID{0x80, 99}, at(20).addr})
-	if got := r.closest(infoHash{}, closestK, netip.Addr{}); slices.Contains(got, at(20)) {
+	if got := r.closest(infoHash{}, closestK, netip.AddrPort{}); slices.Contains(got, at(20)) {
 		t.Errorf("%v: a node with another id now is named by the old one", got)
 	}
 }
@@ -220,7 +220,8 @@ func TestNodeIDs(t *testing.T) {
 			t.Errorf("%v: %x, want %x", addr, got, want)
 		}
 	}
-	if newNodeID(netip.Addr{}) == newNodeID(netip.Addr{}) {
+	a, b := newNodeID(netip.Addr{}), newNodeID(netip.Addr{})
+	if a == b {
 		t.Error("two nodes have one id")
 	}
 }
