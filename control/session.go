@@ -43,7 +43,7 @@ type session struct {
 	starts bool              // this side is the one to start
 	rtt    time.Duration
 	next   time.Time
-	acted  time.Time
+	heard  time.Time // when the other side's first packet since then was seen
 	pause  time.Duration
 	nudged bool
 }
@@ -72,8 +72,11 @@ func (s *session) looked(now time.Time, state wgsetup.PeerState) (carries bool) 
 	}
 	// A packet of the user's makes the other side start as well. Initiations that
 	// cross undo each other: each is answered, and neither answer is understood.
-	crossed := s.starts && s.nudged && state.RxBytes > s.before.RxBytes
-	if crossed && now.Sub(s.acted) >= s.rtt+crossedAfter && s.next.After(now) {
+	switch {
+	case !s.starts || !s.nudged || state.RxBytes <= s.before.RxBytes:
+	case s.heard.IsZero():
+		s.heard = now
+	case now.Sub(s.heard) >= s.rtt+crossedAfter && s.next.After(now):
 		s.next = now
 	}
 	return false
@@ -81,7 +84,7 @@ func (s *session) looked(now time.Time, state wgsetup.PeerState) (carries bool) 
 
 // act says what to do at the time next, and sets the time after it.
 func (s *session) act(now time.Time) sessionAction {
-	s.acted = now
+	s.heard = time.Time{}
 	if !s.nudged {
 		s.nudged = true
 		// Leave the other side its own try before removing anything.
