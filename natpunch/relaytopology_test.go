@@ -134,7 +134,12 @@ func relayTopology(t *testing.T, seed uint64, want rank) PathKind {
 			rtt = max(rtt, p.rtt)
 		}
 	}
-	if took > rtt+nominationWindow+2*pace {
+	limit := rtt + nominationWindow + 2*pace
+	if a.selects[0].Path.Kind != Relay || b.selects[0].Path.Kind != Relay {
+		// A direct check succeeded while the relay was being nominated.
+		limit += path.RTT + nominationWindow
+	}
+	if took > limit {
 		fail("selected %v after the relay was ready, with a round trip of %v: %v", took, rtt, a.selects)
 	}
 	for _, x := range []*simNode{a, b} {
