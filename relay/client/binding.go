@@ -75,7 +75,7 @@ func (c *Client) advanceBinding(now time.Time, p *pair) {
 		}
 		// The port may be closed because the allocation is gone; where another
 		// one does not help, something is in the way.
-		c.refused = fmt.Sprintf("port %d of the relay does not answer: is it open in its firewall?", p.addr.Port())
+		p.trouble = fmt.Sprintf("port %d of the relay does not answer: is it open in its firewall?", p.addr.Port())
 		next := later(now, p.since.Add(grantEvery))
 		if p.silent {
 			next = now.Add(unanswered)
@@ -126,8 +126,8 @@ func (c *Client) challengedAt(now time.Time, p *pair, b []byte) string {
 	if c.link.state != StateUp || !p.granted {
 		return "unasked"
 	}
-	if !c.session.isWith(challenge) {
-		c.askSoon(now) // the relay has restarted
+	if !c.session.isWith(challenge) || c.isStale(now) {
+		c.askSoon(now) // the relay has restarted, or this host has slept
 		return ""
 	}
 	p.ask, p.silent = nil, false
@@ -141,6 +141,7 @@ func (c *Client) boundAt(now, began time.Time, p *pair, peerBound bool) {
 	// The word that the peer has bound may have overtaken an older answer.
 	ready := peerBound || !p.pushed.Before(began)
 	p.at, p.vain = now, 0
+	p.trouble = ""
 	c.setBound(p, true, ready)
 	p.next = now.Add(p.every())
 }

@@ -36,7 +36,6 @@ type Client struct {
 	calls        calls
 	registration registration
 	pairs        pairs
-	refused      string // what the relay refused last
 }
 
 // New returns a client that asks the server at its first Advance.
@@ -152,18 +151,31 @@ func (c *Client) Next() (time.Time, bool) {
 func (c *Client) Status() Status {
 	s := Status{
 		State: c.link.state, Addr: c.link.addr, Key: c.link.key, RTT: c.link.rtt, Observed: c.link.observed,
-		Registered: c.registration.registered, Others: c.registration.others, LastError: c.refused,
+		Registered: c.registration.registered, Others: c.registration.others, LastError: c.lastError(),
 	}
 	if s.Key.IsZero() {
 		s.Key = c.link.want
-	}
-	if c.link.state == StateDown {
-		s.LastError = c.link.reason
 	}
 	for _, p := range c.pairs.list {
 		s.Allocations = append(s.Allocations, Allocation{p.peer, p.addr, p.bound, p.ready})
 	}
 	return s
+}
+
+// lastError is what is wrong at the moment, the worst first.
+func (c *Client) lastError() string {
+	if c.link.state == StateDown {
+		return c.link.reason
+	}
+	if c.registration.trouble != "" {
+		return c.registration.trouble
+	}
+	for _, p := range c.pairs.list {
+		if p.trouble != "" {
+			return p.trouble
+		}
+	}
+	return ""
 }
 
 func (c *Client) tell(o Output) { c.out = append(c.out, o) }

@@ -348,8 +348,77 @@ func TestLeaving(t *testing.T) {
 	a.forget()
 	w.relay.leaving(5 * time.Second)
 	w.run(time.Second)
-	if len(a.said) != 1 || a.said[0].out != (Leaving{5 * time.Second}) {
+	if len(a.said) != 1 || a.said[0].out != (Leaving{5 * time.Second}) || len(a.sent) != 0 {
 		t.Errorf("told %+v", a.said)
+	}
+}
+
+// A relay that is replaced by a newer one says so, and is found as soon as the
+// new one is there.
+func TestRelayIsReplaced(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := pairUp(w, main4)
+	a.forget()
+	w.relay.leaving(5 * time.Second)
+	w.run(5 * time.Second)
+	w.relay.restart()
+	w.run(time.Second + 8*rtt)
+	if !a.ready(b) || !b.ready(a) || !a.client.Status().Registered || len(told[Down](a)) != 0 {
+		t.Errorf("told %+v", a.said)
+	}
+}
+
+// Who has allocations and no blob keeps them, and the place where the relay
+// pushes to, without a refresh.
+func TestAllocationsAlone(t *testing.T) {
+	w := newWorld(t, 1)
+	e := w.runEngine()
+	a, b := w.add(main4), w.add(main4)
+	a.setPeers(b)
+	w.run(10 * time.Minute)
+	b.setPeers(a)
+	if took := w.until(time.Second, "both bound", func() bool { return a.ready(b) && b.ready(a) }); took > 5*rtt {
+		t.Errorf("both bound after %v", took)
+	}
+	w.run(time.Hour)
+	if s := e.Stats(); s.Allocations != 1 || s.Bound != 1 || len(s.Refused) != 0 || len(e.drops) != 0 {
+		t.Errorf("%+v, dropped %v", s, e.drops)
+	}
+	if len(told[Lost](a)) != 0 || len(told[Allocated](a)) != 1 || a.client.Status().LastError != "" {
+		t.Errorf("told %+v", a.said)
+	}
+	a.port++
+	w.run(refreshEvery + time.Second)
+	if up := told[Up](a); len(up) != 2 || up[1].Observed != a.source(main4) {
+		t.Errorf("told %+v", a.said)
+	}
+
+	// A blob that is taken back runs out, and the pair stays.
+	a.client.SetBlob(w.now, []byte("a"))
+	w.run(time.Minute)
+	a.client.SetBlob(w.now, nil)
+	w.run(3 * time.Minute)
+	if s := e.Stats(); s.Registrations != 0 || s.Bound != 1 || !a.ready(b) {
+		t.Errorf("%+v", s)
+	}
+}
+
+// The host has slept: everything is as old as can be, and there again soon.
+func TestSleep(t *testing.T) {
+	for _, real := range []bool{false, true} {
+		w := newWorld(t, 1)
+		if real {
+			w.runEngine()
+		}
+		a, b := pairUp(w, main4)
+		a.forget()
+		a.asleep = true
+		w.run(time.Hour)
+		a.asleep = false
+		took := w.until(5*time.Second, "bound again", func() bool { return a.client.Status().Registered && a.ready(b) && b.ready(a) })
+		if took > 8*rtt {
+			t.Errorf("bound again after %v, told %+v", took, a.said)
+		}
 	}
 }
 

@@ -306,8 +306,8 @@ func (m hostile) say(s *wire.Session, at, from netip.AddrPort, number uint32, no
 // Whatever a relay says, a client keeps within its bounds, sends to the relay
 // alone, and not more than it would anyway by much.
 func TestHostile(t *testing.T) {
-	for seed := range uint64(20) {
-		runHostile(t, seed, 5*time.Minute)
+	for seed := range uint64(10) {
+		runHostile(t, seed, 3*time.Minute)
 	}
 }
 

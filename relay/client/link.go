@@ -24,7 +24,8 @@ const (
 	// preferKept is the head start of the address that works: moving to another
 	// one moves every allocation.
 	preferKept = 250 * time.Millisecond
-	// askEvery is how often at most the relay can make itself asked anew.
+	// askEvery is how often at most the relay can make itself asked anew, on
+	// average of two.
 	askEvery = time.Second
 	// idleEvery is how often a relay is asked that nothing else is said to.
 	idleEvery = time.Minute
@@ -37,7 +38,9 @@ type link struct {
 	begun bool
 	asks  []*asking // none: not asking
 	began time.Time // of the asks
+	older time.Time // of those before
 	again time.Time // to ask then; zero: not
+	over  time.Time // when the relay will have stopped, as it says; zero: it does not
 
 	state    State
 	reason   string    // why it is down
@@ -91,7 +94,8 @@ func (a *asking) open(now time.Time, b []byte, want wire.ServerPublic) (wire.Cha
 
 // ask begins to ask at all addresses.
 func (l *link) ask(now time.Time) {
-	l.asks, l.began, l.again = nil, now, time.Time{}
+	l.asks, l.again, l.over = nil, time.Time{}, time.Time{}
+	l.older, l.began = l.began, now
 	addrs := slices.Clone(l.addrs)
 	if l.addr.IsValid() && !slices.Contains(addrs, l.addr) && (len(addrs) == 0 || l.state == StateUp) {
 		addrs = append(addrs, l.addr)
@@ -115,7 +119,7 @@ func (l *link) askSoon(now time.Time) {
 	if len(l.asks) > 0 || !l.again.IsZero() {
 		return
 	}
-	if l.again = l.began.Add(askEvery); !now.Before(l.again) {
+	if l.again = l.older.Add(2 * askEvery); !now.Before(l.again) {
 		l.ask(now)
 	}
 }
@@ -126,8 +130,10 @@ func (c *Client) advanceLink(now time.Time) {
 		l.begun = true
 		l.ask(now)
 	}
-	if !l.again.IsZero() && !now.Before(l.again) {
-		l.ask(now)
+	for _, at := range []time.Time{l.again, l.over} {
+		if !at.IsZero() && !now.Before(at) {
+			l.ask(now)
+		}
 	}
 	if l.state == StateUp && len(l.asks) == 0 && c.isIdle() && !now.Before(l.heard.Add(idleEvery)) {
 		l.ask(now)
@@ -150,6 +156,7 @@ func (c *Client) advanceLink(now time.Time) {
 func (c *Client) nextLink(sooner func(time.Time)) {
 	l := &c.link
 	sooner(l.again)
+	sooner(l.over)
 	for _, a := range l.asks {
 		sooner(a.next)
 	}
@@ -161,8 +168,20 @@ func (c *Client) nextLink(sooner func(time.Time)) {
 	}
 }
 
+// leaving finds out whether another process has taken the relay's place, when
+// this one has stopped.
+func (c *Client) leaving(now time.Time, grace time.Duration) {
+	c.tell(Leaving{grace})
+	if c.link.over.IsZero() {
+		c.link.over = now.Add(min(grace+askEvery, maxPause))
+	}
+}
+
 // isIdle reports whether nothing refreshes the session.
 func (c *Client) isIdle() bool { return len(c.calls.all()) == 0 && !c.toRefresh() }
+
+// isStale reports whether the relay may have forgotten the session meanwhile.
+func (c *Client) isStale(now time.Time) bool { return now.Sub(c.link.heard) > cookieKept }
 
 // down gives up what was being said and goes on asking.
 func (c *Client) down(now time.Time, reason string) {
@@ -199,7 +218,8 @@ func (c *Client) up(now time.Time, from netip.AddrPort, challenge wire.Challenge
 	forgotten := c.session == nil || !c.session.isWith(challenge)
 	// A relay that has forgotten a session counts its pushes from 1 again, so
 	// one that it may have forgotten is not gone on with.
-	anew := forgotten || c.session.lost || was.state == StateDown || c.session.number > 0 && c.isIdle()
+	anew := forgotten || c.session.lost || was.state == StateDown ||
+		c.session.number > 0 && (c.isIdle() || c.isStale(now))
 	if anew {
 		s, err := newSession(challenge, c.rand)
 		if err != nil {
@@ -230,7 +250,7 @@ func (c *Client) up(now time.Time, from netip.AddrPort, challenge wire.Challenge
 		c.readdress(now)
 	}
 	c.resumeCalls(now)
-	if !anew && (moved || seen) && c.toRefresh() && c.calls.main[register] == nil {
+	if !anew && (moved || seen) && c.calls.main[register] == nil {
 		c.refresh(now) // so that what the relay pushes comes here
 	}
 	return ""

@@ -104,7 +104,7 @@ type Status struct {
 	Registered  bool
 	Others      int // nodes of the network that are registered besides
 	Allocations []Allocation
-	LastError   string // what the relay refused last, or why it is down
+	LastError   string // why it is down, or what it refuses or does not answer; empty: all is well
 }
 
 // Allocation is one pair at the relay.

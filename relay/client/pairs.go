@@ -35,6 +35,7 @@ type pair struct {
 	granted bool           // by the relay as it is now
 	since   time.Time      // of the last grant
 	next    time.Time      // to allocate, or to bind again
+	trouble string         // why it is not bound
 	binding
 }
 
@@ -48,6 +49,16 @@ func (s *pairs) at(addr netip.AddrPort) *pair {
 
 func (s *pairs) anyGranted() bool {
 	return slices.ContainsFunc(s.list, func(p *pair) bool { return p.granted })
+}
+
+// granted are the first of those that the relay has an allocation for.
+func (s *pairs) granted() (peers []keys.NodePublic) {
+	for _, p := range s.list {
+		if p.granted && len(peers) < wire.MaxPeers {
+			peers = append(peers, p.peer)
+		}
+	}
+	return peers
 }
 
 func (s *pairs) anyKnown() bool {
@@ -199,7 +210,10 @@ func (c *Client) allocated(now time.Time, peers []keys.NodePublic, list []wire.A
 			if a.Port != 0 && len(c.pairs.release) < maxPairs {
 				c.pairs.release = append(c.pairs.release, a.Peer)
 			}
-		case p.granted:
+		case p.granted && a.Port == p.addr.Port():
+			if p.bound {
+				p.trouble = ""
+			}
 		case a.Code != 0:
 			c.refusePair(p, "allocate: "+a.Code.String(), now.Add(retryAfter(a.Code, 0)))
 		case !c.mayBeAt(p, a.Port):
@@ -207,6 +221,9 @@ func (c *Client) allocated(now time.Time, peers []keys.NodePublic, list []wire.A
 		default:
 			c.grant(now, p, a.Port)
 		}
+	}
+	if !c.registration.registered {
+		c.keptFor(now, 0)
 	}
 	for _, peer := range peers {
 		if p := c.pairs.by[peer]; p != nil && !p.granted && !p.next.After(now) {
@@ -244,9 +261,6 @@ func (c *Client) grant(now time.Time, p *pair, port uint16) {
 		p.addr = addr
 		c.tell(Allocated{p.peer, addr})
 	}
-	if !c.toRefresh() {
-		c.keptFor(now, 0)
-	}
 	p.granted, p.since = true, now
 	c.bindAgain(now, p)
 }
@@ -260,7 +274,7 @@ func (c *Client) ungrant(p *pair, next time.Time) {
 
 // refusePair gives the pair up for now.
 func (c *Client) refusePair(p *pair, reason string, again time.Time) {
-	c.refused = reason
 	c.lose(p, reason)
+	p.trouble = reason
 	p.next = again
 }

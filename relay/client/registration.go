@@ -23,6 +23,7 @@ type registration struct {
 	registered bool   // with blob, or the one before
 	again      time.Time
 	refreshAt  time.Time
+	trouble    string // why the node is not registered
 
 	others      int
 	addrs       []netip.AddrPort // as told last
@@ -42,9 +43,11 @@ type found struct {
 func (c *Client) setBlob(now time.Time, blob []byte) {
 	r := &c.registration
 	if len(blob) > wire.MaxBlob {
-		c.refused = fmt.Sprintf("register: %d bytes, at most %d fit", len(blob), wire.MaxBlob)
-		blob = nil
+		c.setBlob(now, nil)
+		r.trouble = fmt.Sprintf("register: a blob of %d bytes, at most %d fit", len(blob), wire.MaxBlob)
+		return
 	}
+	r.trouble = ""
 	if len(blob) == 0 {
 		if r.blob == nil {
 			return
@@ -74,7 +77,15 @@ func (c *Client) register(now time.Time) {
 	c.start(now, &call{op: register, blob: c.registration.blob})
 }
 
-func (c *Client) refresh(now time.Time) { c.start(now, &call{op: refresh}) }
+// refresh keeps what the relay has for this node, and tells it where the node
+// is. Where that is allocations alone, asking for some of them again does so.
+func (c *Client) refresh(now time.Time) {
+	if c.registration.registered {
+		c.start(now, &call{op: refresh})
+	} else if peers := c.pairs.granted(); len(peers) > 0 && c.calls.main[allocate] == nil {
+		c.start(now, &call{op: allocate, peers: peers})
+	}
+}
 
 // leave tells the relay to forget this node, unless it is down.
 func (c *Client) leave(now time.Time) {
@@ -87,6 +98,11 @@ func (c *Client) leave(now time.Time) {
 // toRefresh reports whether the relay keeps something for this node.
 func (c *Client) toRefresh() bool { return c.registration.registered || c.pairs.anyGranted() }
 
+// mayRefresh reports whether that is not being said already.
+func (c *Client) mayRefresh() bool {
+	return c.toRefresh() && c.calls.main[refresh] == nil && (c.registration.registered || c.calls.main[allocate] == nil)
+}
+
 func (c *Client) advanceRegistration(now time.Time) {
 	r := &c.registration
 	if c.link.state != StateUp || c.session == nil {
@@ -96,7 +112,7 @@ func (c *Client) advanceRegistration(now time.Time) {
 	case c.calls.main[register] != nil && c.calls.main[register].tries <= callsUnanswered:
 	case r.blob != nil && !r.registered && c.calls.main[register] == nil && !now.Before(r.again):
 		c.register(now)
-	case c.toRefresh() && c.calls.main[refresh] == nil && !now.Before(r.refreshAt):
+	case c.mayRefresh() && !now.Before(r.refreshAt):
 		c.refresh(now)
 	}
 }
@@ -109,13 +125,14 @@ func (c *Client) nextRegistration(sooner func(time.Time)) {
 	if r.blob != nil && !r.registered && c.calls.main[register] == nil {
 		sooner(r.again)
 	}
-	if c.toRefresh() && c.calls.main[refresh] == nil {
+	if c.mayRefresh() {
 		sooner(r.refreshAt)
 	}
 }
 
 func (c *Client) registered(now time.Time, k *call, g *wire.Registered) {
 	r := &c.registration
+	r.trouble = ""
 	again := r.registered && slices.Equal(r.addrs, g.Addrs)
 	r.registered, r.addrs, r.first, r.last = true, g.Addrs, g.First, g.Last
 	c.keptFor(now, g.Lifetime)
@@ -136,6 +153,7 @@ func (c *Client) keptFor(now time.Time, lifetime time.Duration) {
 }
 
 func (c *Client) refreshed(now, sent time.Time, others int) {
+	c.registration.trouble = ""
 	c.keptFor(now, 0)
 	c.sweep(sent, others)
 }
@@ -226,7 +244,7 @@ func (c *Client) receivePush(now time.Time, b []byte) string {
 	case p.PeerBound != nil:
 		return c.peerBound(now, p.PeerBound)
 	case p.Leaving != nil:
-		c.tell(Leaving{p.Leaving.Grace})
+		c.leaving(now, p.Leaving.Grace)
 	}
 	return ""
 }

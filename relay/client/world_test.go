@@ -48,6 +48,7 @@ type host struct {
 	v4, v6 netip.Addr
 	port   uint16
 	mute   bool // sends nothing
+	asleep bool // does nothing at all
 }
 
 type said struct {
@@ -153,7 +154,7 @@ func (w *world) arrive(at, to netip.AddrPort, b []byte) {
 		w.tap(at, to, b)
 	}
 	for _, h := range w.hosts {
-		if to != h.source(at) {
+		if h.asleep || to != h.source(at) {
 			continue // somebody else, or a mapping that its NAT has no more
 		}
 		if drop := h.client.Receive(w.now, at, b); drop != "" {
@@ -240,6 +241,9 @@ func (w *world) run(d time.Duration) {
 		}
 		next := end
 		for _, h := range w.hosts {
+			if h.asleep {
+				continue
+			}
 			h.pump()
 			if t, ok := h.client.Next(); ok && t.Before(next) {
 				next = t
