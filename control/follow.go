@@ -127,9 +127,13 @@ func (a *activity) silent(now time.Time) bool {
 	return true
 }
 
-// strayTime is what a choice of path may take to reach this side after the
-// peer's first packets over it.
-const strayTime = 500 * time.Millisecond
+const (
+	// strayTime is what a choice of path may take to reach this side after the
+	// peer's first packets over it.
+	strayTime = 500 * time.Millisecond
+	// strayBack is how long a relay is not followed from a direct path.
+	strayBack = 2 * time.Second
+)
 
 // followEndpoint settles a difference between the path that was chosen and the
 // endpoint that WireGuard has: the peer has moved, or goes another way, and the
@@ -143,12 +147,19 @@ func (m *mesh) followEndpoint(now time.Time, p *peer) {
 	if p.strayed.addr != have {
 		p.strayed = sighting{have, now}
 	}
+	if !p.viaRelay() && p.isRelayed(now, have) && now.Sub(p.strayed.at) < strayBack {
+		// A relay may hold a packet back for long, and this is what comes of it. Or
+		// the peer has lost the direct path, which a check finds out.
+		m.out.endpoints = append(m.out.endpoints, endpointChange{p.record.WireGuard, p.path.Addr})
+		m.agent.CheckConsent(now, p.node)
+		return
+	}
 	if now.Sub(p.strayed.at) < strayTime {
 		return // its own packets may be ahead of the choice that both are making
 	}
 	p.path, p.movedAt = natpunch.Path{Addr: have}, now
 	m.relays.dirty = true
-	if p.isRelayed(have) {
+	if p.isRelayed(now, have) {
 		p.path.Kind = natpunch.Relay
 	} else {
 		p.lastAddr = have

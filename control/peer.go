@@ -46,7 +46,8 @@ type peer struct {
 
 	relays     []*relayServer // that the pair should use
 	relayed    map[*relayServer]relayedAddr
-	measuredAt time.Time // when relayed paths were measured last
+	former     []sighting // allocations of the last minutes
+	measuredAt time.Time  // when relayed paths were measured last
 
 	call     calling
 	forwards forwardBudget

@@ -26,6 +26,10 @@ const (
 	// Measurements of relayed paths, while the pair talks and while it does not.
 	measureUsed = time.Second
 	measureIdle = time.Minute
+	// formerLife is how long a relay can make use of a packet that it holds back: a
+	// WireGuard session's keys live for 180 s.
+	formerLife = 5 * time.Minute
+	maxFormer  = 4
 	// backAfter is what a relay that stopped is given to start again.
 	backAfter = 2 * time.Second
 )
@@ -39,14 +43,15 @@ type relayedAddr struct {
 // viaRelay tells whether the peer's path leads through a relay.
 func (p *peer) viaRelay() bool { return p.path.Kind == natpunch.Relay }
 
-// isRelayed tells whether a relay holds the address for the pair.
-func (p *peer) isRelayed(addr netip.AddrPort) bool {
+// isRelayed tells whether a relay holds the address for the pair, or did a moment
+// ago.
+func (p *peer) isRelayed(now time.Time, addr netip.AddrPort) bool {
 	for _, a := range p.relayed {
 		if a.addr == addr {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(p.former, func(s sighting) bool { return s.addr == addr && now.Sub(s.at) < formerLife })
 }
 
 // relayOf is the relay that the peer's path leads through, nil where none does.
@@ -305,7 +310,8 @@ func (m *mesh) setRelayed(now time.Time, s *relayServer, node keys.NodePublic, a
 }
 
 func (m *mesh) dropRelayed(now time.Time, s *relayServer, p *peer) {
-	if _, ok := p.relayed[s]; ok {
+	if a, ok := p.relayed[s]; ok {
+		p.former = append(p.former[max(0, len(p.former)-maxFormer+1):], sighting{a.addr, now})
 		delete(p.relayed, s)
 		m.tellAgent(now, p)
 	}

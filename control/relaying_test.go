@@ -273,3 +273,52 @@ func TestMembersRelay(t *testing.T) {
 		t.Errorf("a reaches b by %s and the hub by %s", pathTo(a, b), pathTo(a, hub))
 	}
 }
+
+// A relay that drops, doubles, delays and holds packets back costs a pair with a
+// direct path nothing that lasts, and one without it no more than packets.
+func TestHostileRelay(t *testing.T) {
+	for seed := range uint64(10) {
+		w := newWorld(t, seed)
+		r := w.relay("5.9.9.9")
+		var held []func()
+		r.mischief = func(deliver func()) {
+			if w.rng.Float64() < 0.1 {
+				held = append(held, deliver)
+				return
+			}
+			for range 1 + w.rng.IntN(3) {
+				w.after(w.latency+time.Duration(w.rng.IntN(300))*time.Millisecond, deliver)
+			}
+		}
+		a := w.host("a", "192.168.1.2:20001", newNAT("5.1.1.1"), canRedirect(true))
+		b := w.host("b", "192.168.2.2:20002", newNAT("5.2.2.2"), canRedirect(true))
+		c := w.host("c", "192.168.3.2:20003", dependentNAT("5.3.3.3"), canRedirect(true))
+		for _, h := range w.hosts {
+			h.knows(r)
+		}
+		if took, ok := w.run(60*time.Second, func() bool {
+			return allConnected(w.hosts) && pathTo(a, b) == "direct" && pathTo(b, a) == "direct"
+		}); !ok {
+			t.Fatalf("seed %d: not connected after %v%s%s%s", seed, took, a.story(), b.story(), c.story())
+		}
+		w.run(10*time.Second, nil)
+		const count = 3000
+		a.traffic(b, 10*time.Millisecond, count)
+		b.traffic(a, 10*time.Millisecond, count)
+		for i := range 25 { // what was held back comes now, one by one
+			w.after(time.Duration(i)*time.Second, func() {
+				if len(held) > 0 {
+					held[0]()
+					held = held[1:]
+				}
+			})
+		}
+		w.run(40*time.Second, nil)
+		if lost := len(a.missing(count)) + len(b.missing(count)); lost > count/50 {
+			t.Errorf("seed %d: %d packets of a direct pair lost%s%s", seed, lost, a.story(), b.story())
+		}
+		if pathTo(a, b) != "direct" || pathTo(b, a) != "direct" || !connected(a, c) || !connected(b, c) {
+			t.Errorf("seed %d: %s, %s, %s, %s%s", seed, pathTo(a, b), pathTo(b, a), pathTo(a, c), pathTo(b, c), a.story())
+		}
+	}
+}

@@ -21,6 +21,8 @@ type simRelay struct {
 	woken  time.Time
 	// forwarded counts datagrams.
 	forwarded int
+	// mischief, where set, delivers a datagram as a hostile relay does.
+	mischief func(deliver func())
 }
 
 const simFront = 3478
@@ -67,7 +69,12 @@ func (r *simRelay) take(from, at netip.AddrPort, what any) {
 		}
 		r.forwarded++
 		r.server.Counted(now, f.FlowKey, 1, 100)
-		r.w.after(r.w.latency, func() { r.w.arrive(f.From, f.To, what) })
+		deliver := func() { r.w.arrive(f.From, f.To, what) }
+		if r.mischief != nil {
+			r.mischief(deliver)
+		} else {
+			r.w.after(r.w.latency, deliver)
+		}
 	}
 	r.step()
 }
