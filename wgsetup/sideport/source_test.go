@@ -45,6 +45,12 @@ func TestAnswersFromTheAddressAsked(t *testing.T) {
 				if got := hear(other); got != at {
 					t.Errorf("asked at %s, answered from %s", at, got)
 				}
+				for c, want := range map[*net.UDPConn]netip.Addr{other: at, stranger: {}} {
+					remote := netip.AddrPortFrom(netip.MustParseAddr(addr.other), c.LocalAddr().(*net.UDPAddr).AddrPort().Port())
+					if got := side.LocalFor(remote); got != want {
+						t.Errorf("local address for %s is %s, not %s", remote, got, want)
+					}
+				}
 				if got := hear(stranger); got != preferred {
 					t.Errorf("a remote that was never heard of is sent to from %s, not %s", got, preferred)
 				}

@@ -101,17 +101,18 @@ const (
 
 // Swap moves one peer once.
 type Swap struct {
-	config  Config
-	phase   phase
-	outcome Outcome   // set: the next Advance ends the swap
-	drained time.Time // when the old path should have drained
-	until   time.Time // when the peer should have been heard
-	next    time.Time
-	flipped bool      // a look since the last Advance found the endpoint at From
-	flip    time.Time // the last such look, or began
-	began   time.Time // repeating
-	nudge   time.Time // when to nudge next
-	confirm confirm
+	config    Config
+	phase     phase
+	outcome   Outcome   // set: the next Advance ends the swap
+	drained   time.Time // when the old path should have drained
+	until     time.Time // when the peer should have been heard
+	next      time.Time
+	installed bool      // the redirect is
+	flipped   bool      // a look since the last Advance found the endpoint at From
+	flip      time.Time // the last such look, or began
+	began     time.Time // repeating
+	nudge     time.Time // when to nudge next
+	confirm   confirm
 }
 
 // New returns a Swap that has not begun: redirects are installed before the
@@ -189,8 +190,7 @@ func (s *Swap) Advance(now time.Time) []Action {
 
 // begin enters the phase that the load and the host call for.
 func (s *Swap) begin(now time.Time) {
-	s.drained = now.Add(drainTime(s.config.RTT))
-	s.until = s.drained.Add(confirmTime(s.config.RTT))
+	s.lasts(now)
 	switch {
 	case !s.config.Loaded:
 		s.startConfirming(now, now)
@@ -203,15 +203,27 @@ func (s *Swap) begin(now time.Time) {
 }
 
 func (s *Swap) hold(now time.Time, flipped bool) []Action {
-	if !now.Before(s.drained) {
+	switch {
+	case !s.installed:
+		// Only now is the redirect there.
+		s.installed = true
+		s.lasts(now)
+		s.next = now.Add(lookInterval)
+	case now.Before(s.drained):
+		s.next = earlier(s.drained, now.Add(lookInterval))
+	default:
 		s.startConfirming(now, now.Add(removal))
-		return nil
 	}
-	s.next = earlier(s.drained, now.Add(lookInterval))
 	if flipped {
 		return []Action{SetEndpoint{s.config.To}}
 	}
 	return nil
+}
+
+// lasts has the old path drain, and the peer confirm, from now on.
+func (s *Swap) lasts(now time.Time) {
+	s.drained = now.Add(drainTime(s.config.RTT))
+	s.until = s.drained.Add(confirmTime(s.config.RTT))
 }
 
 // repeat comes to its end by time only where packets flow far faster than the

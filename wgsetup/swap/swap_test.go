@@ -168,14 +168,24 @@ func TestSteps(t *testing.T) {
 			{20 * ms, to, 10, nil},
 			{40 * ms, from, 20, []Action{set}},
 			{260 * ms, to, 30, []Action{nudge}},
-			{1000 * ms, to, 40, []Action{nudge}},
-			{1050 * ms, to, 50, nil}, // the redirect may still be there
-			{1110 * ms, to, 60, nil},
-			{1130 * ms, to, 70, nil},
-			{2000 * ms, to, 70, nil},
+			{1020 * ms, to, 40, []Action{nudge}}, // a second after the first look
+			{1070 * ms, to, 50, nil},             // the redirect may still be there
+			{1130 * ms, to, 60, nil},
+			{1150 * ms, to, 70, nil},
+			{2020 * ms, to, 70, nil},
+		}, Stayed},
+		"redirected slowly": {Config{RTT: 20 * ms, CanRedirect: true, Loaded: true}, []step{
+			{0, from, 0, []Action{set, nudge}},
+			{900 * ms, to, 10, []Action{nudge}},
+			{1899 * ms, from, 20, []Action{set, nudge}},
+			{1950 * ms, from, 30, []Action{set, nudge}}, // set before, but not done yet
+			{2100 * ms, to, 60, nil},
+			{2120 * ms, to, 70, nil},
+			{2900 * ms, to, 70, nil},
 		}, Stayed},
 		"never heard": {Config{RTT: 20 * ms, CanRedirect: true, Loaded: true}, []step{
 			{0, from, 0, []Action{set, nudge}},
+			{0, to, 0, nil},
 			{1000 * ms, to, 40, []Action{nudge}},
 			{1110 * ms, to, 60, nil},
 			{1130 * ms, to, 60, nil},
@@ -185,6 +195,7 @@ func TestSteps(t *testing.T) {
 		}, WentBack},
 		"never looked": {Config{RTT: 20 * ms, CanRedirect: true, Loaded: true}, []step{
 			{0, from, 0, []Action{set, nudge}},
+			{0, to, 0, nil},
 			{60_000 * ms, to, 40, []Action{nudge}},
 			{60_100 * ms, to, 40, nil},
 			{60_500 * ms, to, 40, []Action{nudge}},
@@ -193,6 +204,7 @@ func TestSteps(t *testing.T) {
 		}, Stayed},
 		"hardly looked": {Config{RTT: 20 * ms, CanRedirect: true, Loaded: true}, []step{
 			{0, from, 0, []Action{set, nudge}},
+			{0, to, 0, nil},
 			{1400 * ms, to, 40, []Action{nudge}},
 			{1500 * ms, to, 40, nil},
 			{2000 * ms, to, 40, []Action{nudge}},
@@ -201,11 +213,13 @@ func TestSteps(t *testing.T) {
 		}, WentBack},
 		"the peer keeps to the old path": {Config{RTT: 20 * ms, CanRedirect: true, Loaded: true}, []step{
 			{0, from, 0, []Action{set, nudge}},
+			{0, to, 0, nil},
 			{1000 * ms, to, 40, []Action{nudge}},
 			{1120 * ms, from, 60, []Action{back}},
 		}, WentBack},
 		"a long way": {Config{RTT: 500 * ms, CanRedirect: true, Loaded: true}, []step{
 			{0, from, 0, []Action{set, nudge}},
+			{0, to, 0, nil},
 			{1900 * ms, to, 10, []Action{nudge}},
 			{1999 * ms, from, 10, []Action{set}},
 			{2000 * ms, to, 10, []Action{nudge}},
@@ -232,6 +246,7 @@ func TestSteps(t *testing.T) {
 		"not idle after all": {Config{RTT: 20 * ms, CanRedirect: true}, []step{
 			{0, from, 0, []Action{set, nudge}},
 			{20 * ms, from, 32, []Action{set}},
+			{20 * ms, to, 32, nil},
 			{1010 * ms, to, 32, []Action{nudge}},
 			{1020 * ms, to, 32, []Action{nudge}},
 			{1130 * ms, to, 32, nil},
