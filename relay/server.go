@@ -31,7 +31,7 @@ type Server struct {
 type limits struct{ sources, nodes, registrations, allocations int }
 
 // tableLimits bound what a flood from everywhere can make the server hold, to
-// about 60 MB.
+// about 70 MB.
 var tableLimits = limits{sources: 8192, nodes: 40000, registrations: 16384, allocations: 16384}
 
 // New returns a server that holds nothing yet.
