@@ -20,7 +20,7 @@ func (h *simHost) knowsAs(r *simRelay, class relayClass, key relaywire.ServerPub
 
 // traffic sends count numbered packets to the other host.
 func (h *simHost) traffic(to *simHost, every time.Duration, count int) {
-	device, peer := h.device, to.device.private.PublicKey()
+	device, peer := h.device, to.device.public
 	for i := range count {
 		h.w.after(time.Duration(i)*every, func() { device.sendNumbered(peer, i+1) })
 	}
@@ -33,7 +33,7 @@ func (d *simDevice) sendNumbered(peer wgtypes.Key, number int) {
 	}
 	p.state.TxBytes += 100
 	p.traversal = d.host.w.now
-	d.host.w.send(d.host, p.state.Endpoint, wgMessage{kind: "data", from: d.private.PublicKey(), number: number})
+	d.host.w.send(d.host, p.state.Endpoint, wgMessage{kind: "data", from: d.public, number: number})
 }
 
 // story is what the host's events said, a line each.

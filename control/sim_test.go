@@ -154,7 +154,7 @@ func (h *simHost) boot(options ...hostOption) {
 	if h.mesh != nil { // the same node again
 		private, node = h.device.private, h.mesh.self.node
 	}
-	h.device = &simDevice{host: h, private: private, peers: map[wgtypes.Key]*simPeer{}, heard: map[int]bool{}}
+	h.device = &simDevice{host: h, private: private, public: private.PublicKey(), peers: map[wgtypes.Key]*simPeer{}, heard: map[int]bool{}}
 	c := meshConfig{
 		network: h.w.network, drops: newDrops(),
 		self: self{
@@ -291,6 +291,7 @@ func (h *simHost) take(from netip.AddrPort, what any) {
 type simDevice struct {
 	host    *simHost
 	private wgtypes.Key
+	public  wgtypes.Key
 	peers   map[wgtypes.Key]*simPeer
 	sends   int
 
@@ -405,7 +406,7 @@ func (d *simDevice) transmit(peer wgtypes.Key) {
 	if p.session && d.age(p) < 180*time.Second {
 		p.state.TxBytes += 32
 		p.traversal = w.now
-		w.send(d.host, p.state.Endpoint, wgMessage{kind: "data", from: d.private.PublicKey()})
+		w.send(d.host, p.state.Endpoint, wgMessage{kind: "data", from: d.public})
 		if !p.initiator || d.age(p) < 120*time.Second {
 			return
 		}
@@ -420,7 +421,7 @@ func (d *simDevice) initiate(peer wgtypes.Key, p *simPeer) {
 	}
 	p.initiated, p.awaits = w.now, true
 	p.state.TxBytes += 148
-	w.send(d.host, p.state.Endpoint, wgMessage{kind: "initiation", from: d.private.PublicKey()})
+	w.send(d.host, p.state.Endpoint, wgMessage{kind: "initiation", from: d.public})
 	w.after(5*time.Second, func() {
 		if q := d.peers[peer]; q == p && p.awaits && d.host.device == d {
 			d.initiate(peer, p)
@@ -437,7 +438,7 @@ func (d *simDevice) receive(from netip.AddrPort, m wgMessage) {
 	case "initiation":
 		p.state.RxBytes += 148
 		p.offered = true
-		d.host.w.send(d.host, from, wgMessage{kind: "response", from: d.private.PublicKey()})
+		d.host.w.send(d.host, from, wgMessage{kind: "response", from: d.public})
 	case "response":
 		if !p.awaits {
 			return
@@ -445,7 +446,7 @@ func (d *simDevice) receive(from netip.AddrPort, m wgMessage) {
 		p.awaits, p.session, p.initiator = false, true, true
 		p.state.RxBytes += 92
 		p.state.LastHandshake = d.host.wallTime()
-		d.host.w.send(d.host, from, wgMessage{kind: "data", from: d.private.PublicKey()})
+		d.host.w.send(d.host, from, wgMessage{kind: "data", from: d.public})
 	case "data":
 		if p.offered { // confirms the session that it was offered
 			p.offered, p.session, p.initiator = false, true, false
