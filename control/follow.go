@@ -154,8 +154,8 @@ func (m *mesh) followEndpoint(now time.Time, p *peer) {
 		m.agent.CheckConsent(now, p.node)
 		return
 	}
-	if now.Sub(p.strayed.at) < strayTime {
-		return // its own packets may be ahead of the choice that both are making
+	if p.announces(have) && now.Sub(p.strayed.at) < strayTime {
+		return // its packets may be ahead of the choice that both are making
 	}
 	p.path, p.movedAt = natpunch.Path{Addr: have}, now
 	m.relays.dirty = true

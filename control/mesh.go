@@ -176,13 +176,8 @@ func (m *mesh) reached(addr netip.AddrPort) bool {
 		if !p.working() || !p.met { // one that was adopted does not know this process yet
 			continue
 		}
-		if p.path.Addr == addr || p.state.Endpoint == addr {
+		if p.path.Addr == addr || p.state.Endpoint == addr || p.announces(addr) {
 			return true
-		}
-		for _, c := range p.record.Candidates {
-			if c.Addr == addr {
-				return true
-			}
 		}
 	}
 	return false

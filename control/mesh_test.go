@@ -192,7 +192,7 @@ func TestIdleIsSilent(t *testing.T) {
 	w.run(time.Minute, nil) // addresses settle, records are exchanged
 	w.sent = 0
 	w.run(time.Hour, nil)
-	if w.sent > 4+2*12 {
+	if w.sent > 4+2*13 {
 		t.Errorf("%d datagrams in an idle hour", w.sent)
 	}
 	if !connected(a, b) {

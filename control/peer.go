@@ -2,6 +2,7 @@ package control
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/credant/credant/discovery/keys"
@@ -68,6 +69,11 @@ func (p *peer) name() string {
 		return p.record.Name
 	}
 	return string(p.node.ID())
+}
+
+// announces tells whether the peer says itself that it can be reached there.
+func (p *peer) announces(addr netip.AddrPort) bool {
+	return slices.ContainsFunc(p.record.Candidates, func(c wire.Candidate) bool { return c.Addr == addr })
 }
 
 func (p *peer) claims() []claim {
