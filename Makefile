@@ -10,7 +10,7 @@ export CREDANT_RELAY_BIN := $(CURDIR)/bin/credant-relay
 
 SCENARIOS := ./integration/scenario
 # Packages whose tests have a part that needs kernel WireGuard; it runs in the VM.
-KERNEL := ./wgsetup ./wgsetup/sideport
+KERNEL := ./wgsetup ./wgsetup/sideport ./wgsetup/internal/nft
 
 .PHONY: help
 help: ## list the targets

@@ -12,9 +12,8 @@
 // start adopts what a crash left and Clean finds it without a daemon. Peers of
 // an adopted device are never replaced: their sessions live on.
 //
-// A peer moves to another path, and no packet is lost, when package swap says
-// when to set its endpoint, and how long SetRedirects makes the old path's
-// datagrams look like the new one's.
+// A peer moves to another path without loss when package swap says when to set
+// its endpoint, and how long SetRedirects passes the old path for the new one.
 //
 // Which peers and addresses are wanted is for the caller to say; what the side
 // port carries is nothing to this package. Linux only; it takes CAP_NET_ADMIN,
