@@ -87,7 +87,7 @@ func (d *foreignDHT) reply() string {
 	select {
 	case line := <-d.replies:
 		return line
-	case <-time.After(30 * time.Second):
+	case <-time.After(45 * time.Second):
 		d.t.Fatal("libtorrent does not say anything")
 	}
 	return ""

@@ -87,6 +87,8 @@ func TestServingNodeIsABootstrap(t *testing.T) {
 // What libtorrent nodes put, and what is announced, is kept by ours where it is the
 // closest to it.
 func TestServingNodeKeepsForForeignNodes(t *testing.T) {
+	// libtorrent nodes change their ids when they learn their addresses, and a search
+	// of theirs that meets an old id takes 15 s.
 	d := startDHT(t, 16)
 	relay := d.relay([20]byte{1}, nil)
 	relay.waitAnnounced(t)

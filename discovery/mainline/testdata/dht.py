@@ -101,7 +101,7 @@ def peers(infohash):
 def item(key, salt):
     s = sessions[-1]
     s.dht_get_mutable_item(bytes.fromhex(key), salt.encode())
-    for alert in wait(s, lt.dht_mutable_item_alert, 20):
+    for alert in wait(s, lt.dht_mutable_item_alert, 40):
         if alert.authoritative or alert.item:
             return alert.item["value"].decode() if alert.item else "none"
     return "none"
@@ -110,7 +110,7 @@ def item(key, salt):
 def put(private, public, salt, value):
     s = sessions[-1]
     s.dht_put_mutable_item(bytes.fromhex(private), bytes.fromhex(public), value.encode(), salt.encode())
-    for alert in wait(s, lt.dht_put_alert, 20):
+    for alert in wait(s, lt.dht_put_alert, 40):
         return alert.num_success
     return "none"
 
