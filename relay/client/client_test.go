@@ -195,7 +195,7 @@ func TestDualStack(t *testing.T) {
 // allocation moves.
 func TestFamilyChange(t *testing.T) {
 	w := newWorld(t, 1)
-	a, b := pairUp(w, main4, main6)
+	a, b := pairUp(w, main6, main4)
 	old := a.port4(b)
 	if !old.Addr().Is6() {
 		t.Fatalf("allocation at %v", old)
@@ -216,6 +216,109 @@ func TestFamilyChange(t *testing.T) {
 	w.run(10 * time.Second)
 	if len(told[Up](a)) != 0 || a.port4(b).Addr() != main4.Addr() {
 		t.Errorf("after IPv6 came back: told %+v", a.said)
+	}
+	// The host knows better than to wait for silence.
+	a.forget()
+	w.dead[main4.Addr()] = true
+	a.client.Recheck(w.now)
+	w.run(preferKept + 3*rtt)
+	if al, i := w.relay.alloc(a.node.Public(), b.node.Public()); al.from[i].Addr() != a.v6 || a.port4(b).Addr() != main6.Addr() || !a.ready(b) {
+		t.Errorf("bound at %v, told %+v", al.from[i], a.said)
+	}
+}
+
+// The session of a client that had nothing at the relay for long is not gone on
+// with: the relay would count its pushes from 1 again.
+func TestIdleSession(t *testing.T) {
+	w := newWorld(t, 1)
+	w.runEngine()
+	a, b := w.add(main4), w.add(main4)
+	for i := range byte(10) {
+		for _, h := range w.hosts {
+			h.client.SetBlob(w.now, []byte{i})
+		}
+		w.run(2 * time.Second)
+	}
+	a.client.SetBlob(w.now, nil)
+	w.run(10 * time.Minute)
+	a.forget()
+	a.client.SetBlob(w.now, []byte("again"))
+	w.run(time.Second)
+	b.client.SetBlob(w.now, []byte("new"))
+	w.run(time.Second)
+	if found := told[Found](a); len(found) != 2 || string(found[1].Blob) != "new" {
+		t.Errorf("told %+v", a.said)
+	}
+}
+
+// A relay that stops right behind its challenge is down like any other.
+func TestDiesEarly(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(main4), w.add(main4)
+	a.client.SetBlob(w.now, []byte("a"))
+	a.setPeers(b)
+	w.run(rtt)
+	w.relay.dead = true
+	w.run(10 * time.Second)
+	if len(told[Up](a)) != 1 || len(told[Down](a)) != 1 {
+		t.Errorf("told %+v", a.said)
+	}
+}
+
+func TestRTTFollows(t *testing.T) {
+	w := newWorld(t, 1)
+	a, _ := pairUp(w, main4)
+	w.delay = 50 * time.Millisecond
+	w.run(30 * refreshEvery)
+	if got := a.client.Status().RTT; got < 95*time.Millisecond || got > 100*time.Millisecond {
+		t.Errorf("RTT is %v", got)
+	}
+}
+
+// What the relay sends again is not told again.
+func TestSameBlob(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := pairUp(w, main4)
+	a.forget()
+	for range 3 {
+		w.relay.push(a.node.Public(), wire.Push{Blob: &wire.Blob{Node: b.node.Public(), Data: []byte("blob of b")}})
+	}
+	w.run(time.Second)
+	if len(a.said) != 0 {
+		t.Errorf("told %+v", a.said)
+	}
+}
+
+// The word that the peer has bound overtakes the answer to the bind.
+func TestPeerBoundOvertakes(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(main4), w.add(main4)
+	w.relay.tamper = func(r *wire.Response) {
+		if r.Bound != nil {
+			w.relay.push(a.node.Public(), wire.Push{PeerBound: &wire.PeerBound{Peer: b.node.Public(), Port: 20000, Bound: true}})
+		}
+	}
+	a.setPeers(b)
+	w.run(4*rtt + rtt/2)
+	if !a.ready(b) {
+		t.Errorf("told %+v", a.said)
+	}
+}
+
+func TestCookieRenewal(t *testing.T) {
+	var k cookie
+	for _, tt := range []struct {
+		c      byte
+		number uint32
+		want   byte
+	}{{1, 0, 1}, {2, 5, 2}, {3, 4, 2}, {0, 6, 2}, {4, 5, 4}, {5, 9, 5}} {
+		c := wire.Cookie{tt.c}
+		if k.renew(epoch, c, tt.number); k.Cookie[0] != tt.want {
+			t.Errorf("cookie %d of %d: holds %d, want %d", tt.c, tt.number, k.Cookie[0], tt.want)
+		}
+	}
+	if !k.isGood(epoch.Add(cookieKept-1)) || k.isGood(epoch.Add(cookieKept)) {
+		t.Error("a cookie is good for another time")
 	}
 }
 
@@ -363,8 +466,9 @@ func TestRelayIsReplaced(t *testing.T) {
 	w.run(5 * time.Second)
 	w.relay.restart()
 	w.run(time.Second + 8*rtt)
-	if !a.ready(b) || !b.ready(a) || !a.client.Status().Registered || len(told[Down](a)) != 0 {
-		t.Errorf("told %+v", a.said)
+	al, _ := w.relay.alloc(a.node.Public(), b.node.Public())
+	if len(w.relay.blobs) != 2 || al == nil || al.bound != [2]bool{true, true} || !a.ready(b) || len(told[Down](a)) != 0 {
+		t.Errorf("the relay has %d blobs and %+v, told %+v", len(w.relay.blobs), al, a.said)
 	}
 }
 
@@ -407,18 +511,27 @@ func TestAllocationsAlone(t *testing.T) {
 func TestSleep(t *testing.T) {
 	for _, real := range []bool{false, true} {
 		w := newWorld(t, 1)
+		var e *engine
 		if real {
-			w.runEngine()
+			e = w.runEngine()
 		}
 		a, b := pairUp(w, main4)
 		a.forget()
 		a.asleep = true
 		w.run(time.Hour)
 		a.asleep = false
-		took := w.until(5*time.Second, "bound again", func() bool { return a.client.Status().Registered && a.ready(b) && b.ready(a) })
-		if took > 8*rtt {
-			t.Errorf("bound again after %v, told %+v", took, a.said)
+		all := func() bool {
+			if real {
+				s := e.Stats()
+				return s.Registrations == 2 && s.Bound == 1
+			}
+			al, _ := w.relay.alloc(a.node.Public(), b.node.Public())
+			return len(w.relay.blobs) == 2 && al != nil && al.bound == [2]bool{true, true}
 		}
+		if all() {
+			t.Error("the relay has kept what nobody refreshed")
+		}
+		w.until(5*rtt, "bound again", func() bool { return all() && a.ready(b) && b.ready(a) })
 	}
 }
 
