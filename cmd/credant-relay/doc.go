@@ -4,7 +4,7 @@
 //
 // The package turns arguments, environment and a settings file into the
 // configuration of package relayd, which does the work. settings.go lists the
-// settings, reload.go reads them again at SIGHUP, notify.go speaks to systemd.
+// settings, serve.go reads them again at SIGHUP, notify.go speaks to systemd.
 //
 // Exit codes: 0 done, 1 failed, 2 wrong usage. Errors are one line on stderr
 // and end with what to do next.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -27,16 +26,10 @@ type program struct {
 }
 
 func (p *program) execute(ctx context.Context) int {
-	root := p.rootCommand()
-	root.SetArgs(append([]string{}, p.args...)) // cobra takes nil for os.Args
-	root.SetOut(p.stdout)
-	root.SetErr(p.stderr)
-	cmd, err := root.ExecuteContextC(ctx)
-	return cli.Report(p.stderr, cmd, err)
+	return cli.Run(ctx, p.rootCommand(), p.args, nil, p.stdout, p.stderr)
 }
 
 func (p *program) rootCommand() *cobra.Command {
-	cobra.EnableCommandSorting = false // they are listed in the order of use
 	var s settings
 	p.flags = s.flagSet()
 	root := &cobra.Command{
@@ -57,19 +50,11 @@ nodes move away first.`,
 		Example: `  sudo credant-relay                      serve everyone
   sudo credant-relay --allow NETWORK-ID   serve one network, with more room
   credant-relay key                       print the relay's key`,
-		Version: versionLine(),
 
 		DisableFlagsInUseLine: true,
 
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          cli.KnownCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context()) },
 	}
-	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetUsageTemplate(cli.UsageTemplate)
-	root.SetHelpCommand(cli.HelpCommand("  credant-relay help key"))
-	root.SetFlagErrorFunc(cli.FlagError)
 	p.flags.VisitAll(func(f *pflag.Flag) {
 		switch f.Name {
 		case "config", "state-dir":
@@ -79,17 +64,10 @@ nodes move away first.`,
 		}
 	})
 	root.Flags().SortFlags = false
-	for flag, words := range map[string][]string{
-		"log-level": {"debug", "info", "warn", "error"}, "log-format": {"text", "json"},
-	} {
-		_ = root.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
-	}
-	root.AddCommand(p.keyCommand(), p.versionCommand())
-	for _, c := range root.Commands() {
-		if c.Args == nil {
-			c.Args = cli.NoArguments
-		}
-	}
+	cli.Complete(root, "log-level", cli.LogLevels...)
+	cli.Complete(root, "log-format", logFormats...)
+	root.AddCommand(p.keyCommand())
+	cli.Finish(root, versionLine(), "key")
 	return root
 }
 
@@ -115,30 +93,8 @@ func (p *program) keyCommand() *cobra.Command {
 	}
 }
 
-func (p *program) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "version",
-		Short:   "Say which version this is",
-		Example: "  credant-relay version",
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(p.stdout, versionLine())
-			return err
-		},
-	}
-}
-
 func versionLine() string {
 	return fmt.Sprintf("credant-relay %s (relay frames version %d, %s, %s/%s)", cli.Version(version), wire.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-// getenv returns the value of an environment variable; an empty one counts as
-// unset.
-func (p *program) getenv(name string) string {
-	value := ""
-	for _, entry := range p.environ {
-		if n, v, _ := strings.Cut(entry, "="); n == name {
-			value = v // the last one counts, as for the shell
-		}
-	}
-	return value
-}
+func (p *program) getenv(name string) string { return cli.Getenv(p.environ, name) }

@@ -100,7 +100,9 @@ func TestReference(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries, err := cli.ParseFile(b)
+	var s settings
+	layers := cli.Layers{Flags: s.flagSet(), FileOnly: s.quotaSet()}
+	entries, err := cli.ParseFile(b, layers.Tables()...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,8 +110,6 @@ func TestReference(t *testing.T) {
 	for _, e := range entries {
 		explained = append(explained, e.Name)
 	}
-	var s settings
-	layers := cli.Layers{Flags: s.flagSet(), FileOnly: s.quotaSet()}
 	want := append(explained, "config") // which names the file
 	if diff := cmp.Diff(layers.Names(), want, cmpopts.SortSlices(strings.Compare)); diff != "" {
 		t.Errorf("settings and docs/credant-relay.toml (-settings +reference):\n%s", diff)

@@ -1,16 +1,14 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/credant/credant/cmd/internal/cli"
 	"github.com/credant/credant/control/relayd"
 	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/relay/wire"
@@ -25,18 +23,11 @@ func parseNetworkID(s string) (keys.NetworkID, error) {
 }
 
 func parsePort(s string) (uint16, error) {
-	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%q is not a port: give a number from 1 to 65535", s)
+	n, err := cli.ParsePort(s)
+	if err == nil && n == 0 {
+		err = fmt.Errorf("%q is not a port: give a number from 1 to 65535", s)
 	}
-	return uint16(n), nil
-}
-
-func parseOptionalPort(s string) (uint16, error) {
-	if s == "0" {
-		return 0, nil
-	}
-	return parsePort(s)
+	return n, err
 }
 
 func parsePorts(s string) (relayd.PortRange, error) {
@@ -67,37 +58,7 @@ func parseHost(s string) (string, error) {
 	return a.Host, nil
 }
 
-func parseHostPort(s string) (string, error) {
-	host, port, err := net.SplitHostPort(s)
-	n, perr := strconv.ParseUint(port, 10, 16)
-	if err != nil || host == "" || perr != nil || n == 0 {
-		return "", fmt.Errorf("%q: give HOST:PORT, such as 127.0.0.1:9478 or [2001:db8::1]:6881", s)
-	}
-	return s, nil
-}
-
-func parsePath(s string) (string, error) {
-	if s == "" {
-		return "", errors.New("the path is empty")
-	}
-	return filepath.Abs(s)
-}
-
-func parseLevel(s string) (slog.Level, error) {
-	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
-	l, ok := levels[s]
-	if !ok {
-		return 0, fmt.Errorf("%q: give debug, info, warn or error", s)
-	}
-	return l, nil
-}
-
-func parseFormat(s string) (string, error) {
-	if s != "text" && s != "json" {
-		return "", fmt.Errorf("%q: give text or json", s)
-	}
-	return s, nil
-}
+var logFormats = []string{"text", "json"}
 
 // maxGrace keeps a service manager from killing the relay while it waits.
 const maxGrace = 10 * time.Minute

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/credant/credant/cmd/internal/cli"
 )
 
 const (
@@ -50,7 +52,7 @@ func (p *program) startDaemon(ctx context.Context) error {
 
 	args := []string{"up", "--foreground", "--ready-fd=3", "--log-file=" + path}
 	args = append(args, "--network="+p.set.network, "--socket="+p.set.socket)
-	args = append(args, arguments(p.flags, "network", "socket", "foreground", "passphrase-file", "weak-passphrase")...)
+	args = append(args, cli.Arguments(p.flags, "network", "socket", "foreground", "passphrase-file", "weak-passphrase")...)
 	cmd := exec.Command(self, args...)
 	cmd.Env = withoutPassphrase(p.environ)
 	cmd.Dir = "/"

@@ -10,10 +10,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/credant/credant/cmd/internal/cli"
 	"github.com/credant/credant/control"
 	"github.com/credant/credant/discovery/keys"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/spf13/cobra"
 )
 
 // upWith runs `up --foreground` of a node that only notes its configuration.
@@ -37,7 +39,7 @@ func upWith(t *testing.T, file string, environ []string, args ...string) control
 			run: func(_ context.Context, c control.Config, _ func()) error { got = c; return nil },
 		},
 	}
-	if code := p.execute(t.Context(), append([]string{"up", "--foreground"}, args...)); code != exitDone {
+	if code := p.execute(t.Context(), append([]string{"up", "--foreground"}, args...)); code != cli.ExitDone {
 		t.Fatalf("exit code %d: %s", code, stderr.String())
 	}
 	return got
@@ -113,18 +115,18 @@ func TestReference(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries, err := parseSettings(b)
+	entries, err := cli.ParseFile(b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var explained []string
 	for _, e := range entries {
-		explained = append(explained, e.name)
+		explained = append(explained, e.Name)
 	}
 	var set settings
 	p := program{flags: set.flagSet()}
 	sorted := cmpopts.SortSlices(strings.Compare)
-	if diff := cmp.Diff(p.settingNames(), explained, sorted); diff != "" {
+	if diff := cmp.Diff(p.layers(&cobra.Command{}).Names(), explained, sorted); diff != "" {
 		t.Errorf("settings and docs/reference.toml (-settings +reference):\n%s", diff)
 	}
 	upWith(t, strings.Replace(string(b), `passphrase-file = "/root/home.passphrase"`, "", 1), nil)
@@ -138,26 +140,19 @@ func TestArgumentsCarryEverySetting(t *testing.T) {
 		t.Fatal(err)
 	}
 	var set settings
-	p := program{flags: set.flagSet(), origins: map[string]string{}}
-	entries, err := parseSettings(b)
-	if err != nil {
+	fs := set.flagSet()
+	if err := (cli.Layers{Flags: fs}).FromFile("reference.toml", b); err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range entries {
-		if err := p.setFrom(p.flags.Lookup(e.name), e.name, e.texts); err != nil {
-			t.Fatal(err)
-		}
-	}
 	var again settings
-	fs := again.flagSet()
-	args := arguments(p.flags)
-	if err := fs.Parse(args); err != nil {
+	args := cli.Arguments(fs)
+	if err := again.flagSet().Parse(args); err != nil {
 		t.Fatalf("%v: %v", args, err)
 	}
 	if diff := cmp.Diff(set.config(nil), again.config(nil), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
 		t.Errorf("(-file +arguments):\n%s", diff)
 	}
-	if i := slices.IndexFunc(arguments(p.flags, "socket"), func(a string) bool { return strings.HasPrefix(a, "--socket") }); i >= 0 {
+	if i := slices.IndexFunc(cli.Arguments(fs, "socket"), func(a string) bool { return strings.HasPrefix(a, "--socket") }); i >= 0 {
 		t.Error("an argument that was left out is there")
 	}
 }

@@ -9,23 +9,12 @@ import (
 	"context"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
+
+	"github.com/credant/credant/cmd/internal/cli"
 )
 
-// version is stamped by the build: -ldflags "-X main.version=1.2.3".
-var version string
-
 func main() {
-	os.Exit(run(untilSignal(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
-}
-
-// untilSignal ends with SIGINT or SIGTERM. The first signal begins the orderly
-// end; the next one is left to the system, which ends the process at once.
-func untilSignal() context.Context {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
-	return ctx
+	os.Exit(run(cli.UntilSignal(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run carries out one command line and returns the exit code.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,15 +17,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/credant/credant/cmd/internal/cli"
+	"github.com/credant/credant/cmd/internal/clitest"
 	"github.com/credant/credant/control"
 	"github.com/credant/credant/control/localapi"
 	"github.com/credant/credant/discovery/keys"
 	"github.com/rogpeppe/go-internal/testscript"
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(leakChecked{m}, map[string]func(){
+	testscript.Main(clitest.Main{M: m}, map[string]func(){
 		"credant": func() {
 			if slices.Equal(os.Args[1:], []string{control.DeriveCommand}) {
 				deriveFast()
@@ -42,25 +42,10 @@ func TestMain(m *testing.M) {
 			p.node.preflight = func(control.Config) error { return nil }
 			p.node.run = runStub
 			p.node.clean = cleanStub
-			os.Exit(p.execute(untilSignal(), os.Args[1:]))
+			os.Exit(p.execute(cli.UntilSignal(), os.Args[1:]))
 		},
 	})
 }
-
-type leakChecked struct{ m *testing.M }
-
-func (l leakChecked) Run() int {
-	code := l.m.Run()
-	if err := goleak.Find(); code == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
-}
-
-// quickExit keeps the race detector from waiting for a second at the end of
-// each process.
-const quickExit = "atexit_sleep_ms=0"
 
 // TestScripts runs credant as people do. The commands are the real ones; in
 // place of the daemon stands runStub, which the scripts direct by TEST_DAEMON.
@@ -70,8 +55,8 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exit2":   exit2,
-			"waitfor": waitFor,
+			"exit2":   clitest.Exit2,
+			"waitfor": clitest.WaitFor,
 			"signal":  signalDaemon,
 		},
 		Setup: func(e *testscript.Env) error {
@@ -86,7 +71,7 @@ func TestScripts(t *testing.T) {
 					return err
 				}
 			}
-			e.Setenv("GORACE", quickExit)
+			e.Setenv("GORACE", clitest.QuickExit)
 			e.Setenv("TEST_RUN", run)
 			e.Setenv("TEST_ETC", filepath.Join(e.WorkDir, "etc"))
 			e.Setenv("CREDANT_STATE_DIR", filepath.Join(e.WorkDir, "state"))
@@ -102,7 +87,7 @@ func TestScripts(t *testing.T) {
 func deriveFast() {
 	request, err := io.ReadAll(os.Stdin)
 	if err != nil {
-		os.Exit(exitFailed)
+		os.Exit(cli.ExitFailed)
 	}
 	sum := sha256.Sum256(request)
 	fmt.Println(base64.StdEncoding.EncodeToString(sum[:]))
@@ -111,7 +96,7 @@ func deriveFast() {
 func TestDeriveKey(t *testing.T) {
 	var stdout, stderr strings.Builder
 	request := strings.NewReader(`{"network":"home","passphrase":"` + base64.StdEncoding.EncodeToString([]byte(goodPassphrase)) + `"}`)
-	if code := run(t.Context(), []string{control.DeriveCommand}, request, &stdout, &stderr); code != exitDone {
+	if code := run(t.Context(), []string{control.DeriveCommand}, request, &stdout, &stderr); code != cli.ExitDone {
 		t.Fatalf("exit code %d: %s", code, stderr.String())
 	}
 	want, err := keys.DeriveNetworkKey([]byte(goodPassphrase), "home")
@@ -123,22 +108,6 @@ func TestDeriveKey(t *testing.T) {
 	}
 }
 
-// exit2 runs a command that must find its usage wrong.
-func exit2(ts *testscript.TestScript, _ bool, args []string) {
-	var exit *exec.ExitError
-	if err := ts.Exec(args[0], args[1:]...); !errors.As(err, &exit) || exit.ExitCode() != exitUsage {
-		ts.Fatalf("exit code 2 expected: %v", err)
-	}
-}
-
-// waitFor waits until a file is there.
-func waitFor(ts *testscript.TestScript, _ bool, args []string) {
-	eventually(ts, func() bool {
-		_, err := os.Stat(ts.MkAbs(args[0]))
-		return err == nil
-	})
-}
-
 // signalDaemon sends TERM, USR1 or KILL to the daemon of a network and waits
 // until it has gone.
 func signalDaemon(ts *testscript.TestScript, _ bool, args []string) {
@@ -147,15 +116,7 @@ func signalDaemon(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	sig := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "USR1": syscall.SIGUSR1, "KILL": syscall.SIGKILL}[args[0]]
 	ts.Check(syscall.Kill(s.PID, sig))
-	eventually(ts, func() bool { return !answers(socket) })
-}
-
-func eventually(ts *testscript.TestScript, done func() bool) {
-	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			ts.Fatalf("waited for 20 s in vain")
-		}
-	}
+	clitest.Eventually(ts, "the daemon to end", func() bool { return !answers(socket) })
 }
 
 // endDaemons ends what a script that failed has left running.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/credant/credant/cmd/internal/cli"
 	"github.com/credant/credant/control/localapi"
 	"github.com/spf13/cobra"
 )
@@ -43,8 +44,8 @@ func (p *program) notFound(ctx context.Context, node string, err error) error {
 	if slices.Contains(names, node) {
 		return err // found: the trouble is another
 	}
-	if near := nearest(node, names); len(near) > 0 {
-		return fmt.Errorf("no node %q in network %s%s", node, s.Network, didYouMean(near))
+	if near := cli.Nearest(node, names); len(near) > 0 {
+		return fmt.Errorf("no node %q in network %s%s", node, s.Network, cli.DidYouMean(near))
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/credant/credant/cmd/internal/cli"
 	"github.com/credant/credant/control/localapi"
 	"github.com/spf13/cobra"
 )
@@ -23,7 +24,7 @@ addresses. Exits with 1 when no answer comes.`,
   credant ping -c 1 --json nas`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usagef("ping needs one node: its name, its id or its address")
+				return cli.Usagef("ping needs one node: its name, its id or its address")
 			}
 			return nil
 		},
@@ -38,8 +39,8 @@ addresses. Exits with 1 when no answer comes.`,
 		},
 	}
 	opts.interval = time.Second
-	cmd.Flags().VarP(&value[int]{target: &opts.count, kind: "N", parse: parseCount}, "count", "c", "stop after N requests (default until Ctrl-C)")
-	cmd.Flags().VarP(&value[time.Duration]{target: &opts.interval, kind: "SECONDS", parse: parseInterval, text: "1"}, "interval", "i", "time between two requests")
+	cli.OneP(cmd.Flags(), "count", "c", &opts.count, "N", "", parseCount, "stop after N requests (default until Ctrl-C)")
+	cli.OneP(cmd.Flags(), "interval", "i", &opts.interval, "SECONDS", "1", parseInterval, "time between two requests")
 	cmd.Flags().BoolVar(&opts.json, "json", false, "print each reply as one line of JSON")
 	return cmd
 }
@@ -79,7 +80,7 @@ func (p *program) ping(ctx context.Context, node string, opts pingOptions) error
 		fmt.Fprintln(p.stdout, sum)
 	}
 	if sum.answered == 0 {
-		return errSaid
+		return cli.ErrSaid
 	}
 	return nil
 }

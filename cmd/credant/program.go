@@ -6,8 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
+	"github.com/credant/credant/cmd/internal/cli"
 	"github.com/credant/credant/control"
 	"github.com/credant/credant/discovery/keys"
 	"github.com/spf13/cobra"
@@ -48,18 +48,11 @@ var thisNode = node{
 }
 
 func (p *program) execute(ctx context.Context, args []string) int {
-	root := p.rootCommand()
-	root.SetArgs(append([]string{}, args...)) // cobra takes nil for os.Args
-	root.SetIn(p.stdin)
-	root.SetOut(p.stdout)
-	root.SetErr(p.stderr)
-	cmd, err := root.ExecuteContextC(ctx)
-	return report(p.stderr, cmd, err)
+	return cli.Run(ctx, p.rootCommand(), args, p.stdin, p.stdout, p.stderr)
 }
 
 func (p *program) rootCommand() *cobra.Command {
 	p.flags = p.set.flagSet()
-	cobra.EnableCommandSorting = false // they are listed in the order of use
 	root := &cobra.Command{
 		Use:   "credant COMMAND",
 		Short: "One passphrase, one private network",
@@ -71,19 +64,11 @@ and no server.`,
   credant status              see who is there
   credant ping nas            reach another node through the tunnel
   sudo credant down           leave`,
-		Version: versionLine(),
 
 		DisableFlagsInUseLine: true,
 
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          knownCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetUsageTemplate(usageTemplate)
-	root.SetHelpCommand(helpCommand())
-	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().AddFlag(p.flags.Lookup("network"))
 	root.PersistentFlags().AddFlag(p.flags.Lookup("socket"))
 	root.AddCommand(
@@ -92,14 +77,9 @@ and no server.`,
 		p.downCommand(),
 		p.statusCommand(),
 		p.pingCommand(),
-		p.versionCommand(),
 		p.deriveKeyCommand(),
 	)
-	for _, c := range root.Commands() {
-		if c.Args == nil {
-			c.Args = noArguments
-		}
-	}
+	cli.Finish(root, versionLine(), "up")
 	return root
 }
 
@@ -108,17 +88,7 @@ func (p *program) socketOf(network string) string {
 	return filepath.Join(p.run, network+".sock")
 }
 
-// getenv returns the value of an environment variable; an empty one counts as
-// unset.
-func (p *program) getenv(name string) string {
-	value := ""
-	for _, entry := range p.environ {
-		if n, v, _ := strings.Cut(entry, "="); n == name {
-			value = v // the last one counts, as for the shell
-		}
-	}
-	return value
-}
+func (p *program) getenv(name string) string { return cli.Getenv(p.environ, name) }
 
 func (p *program) warn(format string, args ...any) {
 	fmt.Fprintf(p.stderr, "credant: warning: "+format+"\n", args...)

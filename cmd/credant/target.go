@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/credant/credant/cmd/internal/cli"
 	"github.com/credant/credant/control/localapi"
 	"github.com/spf13/cobra"
 )
@@ -42,7 +43,7 @@ func (p *program) resolveRunning(cmd *cobra.Command) error {
 		case 1:
 			p.set.network = networks[0]
 		default:
-			return usagef("several networks are up here: name one of %s with --network", strings.Join(networks, ", "))
+			return cli.Usagef("several networks are up here: name one of %s with --network", strings.Join(networks, ", "))
 		}
 	}
 	if p.set.socket == "" {

@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/credant/credant/cmd/internal/cli"
+	"github.com/credant/credant/cmd/internal/clitest"
 )
 
 // terminal is a pseudo-terminal with credant running on it.
@@ -130,7 +133,7 @@ func sandbox(t *testing.T) []string {
 		os.RemoveAll(run)
 	})
 	return []string{
-		"GORACE=" + quickExit, "TEST_RUN=" + run, "TEST_ETC=" + filepath.Join(run, "etc"),
+		"GORACE=" + clitest.QuickExit, "TEST_RUN=" + run, "TEST_ETC=" + filepath.Join(run, "etc"),
 		"CREDANT_STATE_DIR=" + filepath.Join(run, "state"),
 		"TERM=xterm", "NO_COLOR=",
 	}
@@ -145,7 +148,7 @@ func TestPassphraseIsTypedWithoutEcho(t *testing.T) {
 		t.Error("the terminal echoes while the passphrase is typed")
 	}
 	tm.enter(goodPassphrase + "\n")
-	if code := tm.ends(); code != exitDone {
+	if code := tm.ends(); code != cli.ExitDone {
 		t.Errorf("exit code %d", code)
 	}
 	if text := tm.text(); strings.Contains(text, goodPassphrase) || !strings.Contains(text, "canyon lunar pretzel") {
@@ -158,7 +161,7 @@ func TestInterruptedPromptGivesTheEchoBack(t *testing.T) {
 	tm.expect("makes one): ")
 	tm.enter("half\x03")
 	tm.expect("credant: interrupted")
-	if code := tm.ends(); code != exitFailed {
+	if code := tm.ends(); code != cli.ExitFailed {
 		t.Errorf("exit code %d", code)
 	}
 	if !tm.echoes() {
@@ -169,7 +172,7 @@ func TestInterruptedPromptGivesTheEchoBack(t *testing.T) {
 func TestUpFollowsUntilTheFirstNode(t *testing.T) {
 	env := append(sandbox(t), "CREDANT_PASSPHRASE="+goodPassphrase)
 	tm := onTerminal(t, env, "up", "--network", "home")
-	if code := tm.ends(); code != exitDone {
+	if code := tm.ends(); code != cli.ExitDone {
 		t.Errorf("exit code %d", code)
 	}
 	for _, want := range []string{
@@ -189,7 +192,7 @@ func TestInterruptEndsOnlyTheDisplay(t *testing.T) {
 	tm := onTerminal(t, env, "up")
 	tm.expect("asking 41 nodes of the DHT")
 	tm.enter("\x03")
-	if code := tm.ends(); code != exitDone {
+	if code := tm.ends(); code != cli.ExitDone {
 		t.Errorf("exit code %d", code)
 	}
 	if want := `The network stays up until "sudo credant down"`; !strings.Contains(tm.text(), want) {
@@ -199,7 +202,7 @@ func TestInterruptEndsOnlyTheDisplay(t *testing.T) {
 		t.Errorf("colours in spite of NO_COLOR:\n%q", tm.text())
 	}
 	again := onTerminal(t, env, "status")
-	if code := again.ends(); code != exitDone {
+	if code := again.ends(); code != cli.ExitDone {
 		t.Errorf("the network is not up any more:\n%s", again.text())
 	}
 }
@@ -218,7 +221,7 @@ func TestInterruptBeforeTheInterfaceIsUpEndsTheDaemon(t *testing.T) {
 		}
 	}
 	tm.enter("\x03")
-	if code := tm.ends(); code != exitFailed {
+	if code := tm.ends(); code != cli.ExitFailed {
 		t.Errorf("exit code %d", code)
 	}
 	if !strings.Contains(logged(), "stub ended") {
@@ -228,14 +231,14 @@ func TestInterruptBeforeTheInterfaceIsUpEndsTheDaemon(t *testing.T) {
 
 func TestWatchShowsUntilInterrupted(t *testing.T) {
 	env := append(sandbox(t), "CREDANT_PASSPHRASE="+goodPassphrase, "NO_COLOR=1")
-	if tm := onTerminal(t, env, "up"); tm.ends() != exitDone {
+	if tm := onTerminal(t, env, "up"); tm.ends() != cli.ExitDone {
 		t.Fatal(tm.text())
 	}
 	tm := onTerminal(t, env, "status", "--watch")
 	tm.expect("203.0.113.9:23456")
 	tm.expect("\x1b[H\x1b[2J")
 	tm.enter("\x03")
-	if code := tm.ends(); code != exitDone {
+	if code := tm.ends(); code != cli.ExitDone {
 		t.Errorf("exit code %d", code)
 	}
 }

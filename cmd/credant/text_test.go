@@ -2,43 +2,14 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-func TestNearest(t *testing.T) {
-	words := []string{"status", "nas", "nas-2", "printer", "office-printer", "up"}
-	tests := []struct {
-		word string
-		want []string
-	}{
-		{"staus", []string{"status"}},
-		{"sttaus", []string{"status"}},
-		{"nsa", []string{"nas"}},
-		{"NAS", []string{"nas", "nas-2"}},
-		{"prin", []string{"printer", "office-printer"}},
-		{"pu", []string{"up"}},
-		{"x", nil},
-		{"", nil},
-		{"something-else", nil},
-	}
-	for _, tt := range tests {
-		if diff := cmp.Diff(tt.want, nearest(tt.word, words)); diff != "" {
-			t.Errorf("%q (-want +got):\n%s", tt.word, diff)
-		}
-	}
-	var many []string
-	for i := range 100 {
-		many = append(many, fmt.Sprintf("node-%d", i))
-	}
-	if got := nearest("node", many); len(got) != 5 {
-		t.Errorf("%d words of a hundred: %v", len(got), got)
-	}
-}
+	"github.com/credant/credant/cmd/internal/cli"
+)
 
 func TestUnits(t *testing.T) {
 	for _, tt := range []struct{ got, want string }{
@@ -84,7 +55,7 @@ func TestHelpFits(t *testing.T) {
 	for _, command := range []string{"", "new", "up", "down", "status", "ping", "version", "help"} {
 		var out bytes.Buffer
 		args := append(strings.Fields(command), "--help")
-		if code := run(t.Context(), args, strings.NewReader(""), &out, &out); code != exitDone {
+		if code := run(t.Context(), args, strings.NewReader(""), &out, &out); code != cli.ExitDone {
 			t.Errorf("%s: exit code %d", command, code)
 		}
 		t.Run(command, func(t *testing.T) { fits(t, out.String()) })

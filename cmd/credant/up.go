@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/credant/credant/cmd/internal/cli"
 	"github.com/credant/credant/control/localapi"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -31,6 +32,11 @@ the environment over the file.`,
 			if err := p.resolve(cmd); err != nil {
 				return err
 			}
+			relays, err := distinctRelays(p.set.relays)
+			if err != nil {
+				return cli.Usagef("%s: %v", p.origins["relay"], err)
+			}
+			p.set.relays = relays
 			return p.up(cmd.Context())
 		},
 	}
@@ -40,14 +46,9 @@ the environment over the file.`,
 		}
 	})
 	cmd.Flags().SortFlags = false
-	complete(cmd, "backend", "auto", "kernel", "embedded")
-	complete(cmd, "log-level", "debug", "info", "warn", "error")
+	cli.Complete(cmd, "backend", backends...)
+	cli.Complete(cmd, "log-level", cli.LogLevels...)
 	return cmd
-}
-
-// complete offers the values of a flag to the shell's completion.
-func complete(cmd *cobra.Command, flag string, words ...string) {
-	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
 }
 
 func (p *program) up(ctx context.Context) error {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,8 +22,8 @@ type Entry struct {
 }
 
 // ParseFile reads a settings file: keys with a text, a number, a boolean or a
-// list of texts, and tables of such. Errors begin with the line.
-func ParseFile(b []byte) ([]Entry, error) {
+// list of texts, and those of the named tables. Errors begin with the line.
+func ParseFile(b []byte, tables ...string) ([]Entry, error) {
 	var raw map[string]any
 	if err := toml.Unmarshal(b, &raw); err != nil {
 		var d *toml.DecodeError
@@ -32,21 +33,31 @@ func ParseFile(b []byte) ([]Entry, error) {
 		}
 		return nil, fmt.Errorf("1: %s", strings.TrimPrefix(err.Error(), "toml: "))
 	}
-	out, err := entriesOf("", raw, keyLines(b))
-	slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Line, b.Line) })
-	return out, err
+	p := parser{tables: tables, lines: keyLines(b)}
+	err := p.entries("", raw)
+	slices.SortStableFunc(p.found, func(a, b Entry) int { return cmp.Compare(a.Line, b.Line) })
+	return p.found, err
 }
 
-func entriesOf(table string, raw map[string]any, lines map[string]int) ([]Entry, error) {
-	var out []Entry
-	for key, v := range raw {
-		e := Entry{Name: table + key, Line: lines[table+key]}
-		switch v := v.(type) {
+type parser struct {
+	tables []string
+	lines  map[string]int
+	found  []Entry
+}
+
+// entries notes what stands in the table, which is empty or ends in a dot.
+func (p *parser) entries(table string, raw map[string]any) error {
+	for _, key := range slices.Sorted(maps.Keys(raw)) { // the same error each time
+		e := Entry{Name: table + key, Line: p.lines[table+key]}
+		if e.Line == 0 { // of a table in braces
+			e.Line = p.lines[strings.TrimSuffix(table, ".")]
+		}
+		switch v := raw[key].(type) {
 		case []any:
 			for _, item := range v {
 				text, ok := item.(string)
 				if !ok {
-					return nil, fmt.Errorf("%d: %s: a list of texts in quotes is needed", e.Line, e.Name)
+					return fmt.Errorf("%d: %s: a list of texts in quotes is needed", e.Line, e.Name)
 				}
 				e.Texts = append(e.Texts, text)
 			}
@@ -57,21 +68,29 @@ func entriesOf(table string, raw map[string]any, lines map[string]int) ([]Entry,
 		case bool:
 			e.Texts = []string{strconv.FormatBool(v)}
 		case map[string]any:
-			if table == "" {
-				inner, err := entriesOf(key+".", v, lines)
-				if err != nil {
-					return nil, err
-				}
-				out = append(out, inner...)
-				continue
+			if err := p.enter(e, table, v); err != nil {
+				return err
 			}
-			return nil, fmt.Errorf("%d: %s: a table in a table means nothing here", e.Line, e.Name)
+			continue
 		default:
-			return nil, fmt.Errorf("%d: %s: a text in quotes, a whole number, true or false is needed", e.Line, e.Name)
+			return fmt.Errorf("%d: %s: a text in quotes, a whole number, true or false is needed", e.Line, e.Name)
 		}
-		out = append(out, e)
+		p.found = append(p.found, e)
 	}
-	return out, nil
+	return nil
+}
+
+// enter reads the table that stands at e, in another one where that is named.
+func (p *parser) enter(e Entry, in string, raw map[string]any) error {
+	switch {
+	case in != "":
+		return fmt.Errorf("%d: %s: a table in a table means nothing here", e.Line, e.Name)
+	case slices.Contains(p.tables, e.Name):
+		return p.entries(e.Name+".", raw)
+	case len(p.tables) == 0:
+		return fmt.Errorf("%d: %s: a text in quotes, a whole number, true or false is needed: settings stand in no table", e.Line, e.Name)
+	}
+	return fmt.Errorf("%d: unknown table %q%s", e.Line, e.Name, DidYouMean(Nearest(e.Name, p.tables)))
 }
 
 // keyLines finds the line on which each key first stands, those of tables as
@@ -79,10 +98,10 @@ func entriesOf(table string, raw map[string]any, lines map[string]int) ([]Entry,
 func keyLines(b []byte) map[string]int {
 	lines := map[string]int{}
 	table := ""
-	var parser unstable.Parser
-	parser.Reset(b)
-	for parser.NextExpression() {
-		e := parser.Expression()
+	var toml unstable.Parser
+	toml.Reset(b)
+	for toml.NextExpression() {
+		e := toml.Expression()
 		if e.Kind != unstable.KeyValue && e.Kind != unstable.Table && e.Kind != unstable.ArrayTable {
 			continue
 		}
@@ -90,7 +109,7 @@ func keyLines(b []byte) map[string]int {
 		line := 0
 		for key := e.Key(); key.Next(); {
 			if line == 0 {
-				line = parser.Shape(key.Node().Raw).Start.Line
+				line = toml.Shape(key.Node().Raw).Start.Line
 			}
 			parts = append(parts, string(key.Node().Data))
 		}

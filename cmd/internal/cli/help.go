@@ -6,8 +6,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// UsageTemplate is cobra's, in 80 columns and without what nobody asks for.
-const UsageTemplate = `Usage: {{.UseLine}}{{if .HasExample}}
+// usageTemplate is cobra's, in 80 columns and without what nobody asks for.
+const usageTemplate = `Usage: {{.UseLine}}{{if .HasExample}}
 
 Examples:
 {{.Example}}{{end}}{{if .HasAvailableSubCommands}}
@@ -22,9 +22,9 @@ Flags of all commands:
 {{.InheritedFlags.FlagUsagesWrapped 80 | trimTrailingWhitespaces}}{{end}}
 `
 
-// HelpCommand is cobra's `help`, with an exit code for a command that does not
+// helpCommand is cobra's `help`, with an exit code for a command that does not
 // exist.
-func HelpCommand(example string) *cobra.Command {
+func helpCommand(example string) *cobra.Command {
 	return &cobra.Command{
 		Use:     "help [COMMAND]",
 		Short:   "Explain a command",

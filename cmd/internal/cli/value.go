@@ -56,7 +56,12 @@ type repeatable interface{ list() []string }
 // One adds a flag with one value. def is what --help shows as the default; the
 // value itself is already in target.
 func One[T any](fs *pflag.FlagSet, name string, target *T, kind, def string, parse func(string) (T, error), usage string) {
-	fs.Var(&value[T]{target: target, kind: kind, parse: parse, text: def}, name, usage)
+	OneP(fs, name, "", target, kind, def, parse, usage)
+}
+
+// OneP is One with a letter for short.
+func OneP[T any](fs *pflag.FlagSet, name, short string, target *T, kind, def string, parse func(string) (T, error), usage string) {
+	fs.VarP(&value[T]{target: target, kind: kind, parse: parse, text: def}, name, short, usage)
 }
 
 // Many adds a flag that can be given again and again.
@@ -65,11 +70,11 @@ func Many[T any](fs *pflag.FlagSet, name string, target *[]T, kind string, parse
 }
 
 // Arguments are those that set in another set of the same flags what was set in
-// this one.
-func Arguments(fs *pflag.FlagSet) []string {
+// this one, from wherever, but for hidden flags and the ones named.
+func Arguments(fs *pflag.FlagSet, except ...string) []string {
 	var args []string
 	fs.VisitAll(func(f *pflag.Flag) {
-		if !f.Changed {
+		if !f.Changed || f.Hidden || slices.Contains(except, f.Name) {
 			return
 		}
 		texts := []string{f.Value.String()}
