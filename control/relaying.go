@@ -10,6 +10,7 @@ import (
 	"github.com/credant/credant/discovery/wire"
 	"github.com/credant/credant/natpunch"
 	"github.com/credant/credant/relay/client"
+	relaywire "github.com/credant/credant/relay/wire"
 )
 
 // A pair that has no direct path gets an allocation on up to two relays that
@@ -30,8 +31,9 @@ const (
 	// WireGuard session's keys live for 180 s.
 	formerLife = 5 * time.Minute
 	maxFormer  = 4
-	// backAfter is what a relay that stopped is given to start again.
-	backAfter = 2 * time.Second
+	// backAfter is what the client takes, after a relay's last moment, to find out
+	// that it is gone.
+	backAfter = 10 * time.Second
 )
 
 // relayedAddr is where a relay holds an allocation for this node and a peer.
@@ -236,9 +238,12 @@ func (m *mesh) relayUp(now time.Time, s *relayServer, o client.Up) {
 	if !s.up {
 		m.event("relay", "", fmt.Sprintf("relay %s answers in %s", o.Addr, o.RTT.Round(time.Millisecond/10)), false)
 	}
-	s.up, s.leaving, s.addr, s.rtt, s.error, s.silent = true, false, o.Addr, o.RTT, "", time.Time{}
+	s.up, s.addr, s.rtt, s.error, s.silent = true, o.Addr, o.RTT, "", time.Time{}
 	if m.stun != nil {
 		m.addSTUN(o.Addr)
+		if o.Addr.Port() == relaywire.DefaultPort { // a second port tells most NATs apart
+			m.addSTUN(netip.AddrPortFrom(o.Addr.Addr(), relaywire.DefaultSTUNPort))
+		}
 	}
 	m.publisher.observed(now, o.Observed)
 }

@@ -67,7 +67,7 @@ type relayServer struct {
 	client  *client.Client         // nil: never asked yet
 	up      bool
 	leaving bool
-	back    time.Time // when one that left is asked again
+	back    time.Time // when one that left may be used again
 	home    bool
 	addr    netip.AddrPort   // where it answers
 	public  []netip.AddrPort // all its addresses, as it says itself
@@ -203,8 +203,7 @@ func (m *mesh) reviewRelays(now time.Time) (more bool) {
 	m.reviewNeed(now)
 	for _, s := range r.all {
 		if s.leaving && !now.Before(s.back) {
-			s.leaving, s.up = false, false
-			s.client.Recheck(now)
+			s.leaving = false // its client has found out by now whether it is there
 		}
 		if s.client == nil && m.mayAsk(now, s) {
 			s.client = client.New(r.config, client.Server{Key: s.key, Addrs: s.addrs})

@@ -17,7 +17,7 @@ import (
 const (
 	DefaultStateDir = "/var/lib/credant-relay"
 	DefaultPort     = wire.DefaultPort
-	DefaultSTUNPort = 3479
+	DefaultSTUNPort = wire.DefaultSTUNPort
 	DefaultGrace    = 5 * time.Second
 )
 

@@ -49,7 +49,7 @@ func relayBetweenSymmetricNATs(t *testing.T, backend string) {
 	vps := w.relay(w.Host("vps"), "--no-dht")
 	w.build()
 	w.startRelay(vps)
-	w.flags = append(onlyRelay, "--relay", vps.Address())
+	w.flags = []string{"--no-dht", "--no-lan", "--relay", vps.Address()}
 
 	a.up()
 	b.start()
@@ -68,6 +68,7 @@ func relayBetweenSymmetricNATs(t *testing.T, backend string) {
 	a.reach(b, time.Second)
 	for _, n := range []*node{a, b} {
 		for _, p := range n.status().Peers {
+			t.Logf("%s: %s", n.Host.Name, p.Reason)
 			if p.Reason == "" || p.Relay == "" {
 				t.Errorf("%s: status says neither why nor how it is relayed: %+v", n.Host.Name, p)
 			}

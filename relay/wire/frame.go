@@ -40,6 +40,9 @@ func (k Kind) String() string {
 // shares it (RFC 8489, Section 8.1).
 const DefaultPort = 3478
 
+// DefaultSTUNPort is the second port at which a relay answers STUN.
+const DefaultSTUNPort = 3479
+
 const (
 	// Version is in the first byte of every frame.
 	Version = 1
