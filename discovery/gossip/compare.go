@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"slices"
 	"time"
 
 	"github.com/credant/credant/discovery/keys"
@@ -20,6 +21,7 @@ func (g *Gossip) ReceiveDigest(now time.Time, from keys.NodePublic, d wire.Diges
 	if p == nil {
 		return reason
 	}
+	g.set.sync()
 	g.follow(p, d.Follow)
 	switch {
 	case len(d.Sums) > 0:
@@ -29,7 +31,9 @@ func (g *Gossip) ReceiveDigest(now time.Time, from keys.NodePublic, d wire.Diges
 		p.fresh = false
 		g.readPage(now, p, d)
 	default:
-		g.readEntries(now, p, d.Entries)
+		for _, e := range d.Entries {
+			g.read(now, p, e)
+		}
 	}
 	return ""
 }
@@ -58,7 +62,7 @@ func (g *Gossip) readSums(now time.Time, p *peer, theirs []uint64) {
 		}
 	}
 	if len(differ) == 0 {
-		g.agreed(now, p)
+		p.agreed()
 		return
 	}
 	if !p.told() && len(g.asked) > 0 {
@@ -112,29 +116,24 @@ func pagesOf(v *view, parts []int, of int) (pages []pageRange) {
 
 // readPage takes all that a peer has in a range.
 func (g *Gossip) readPage(now time.Time, p *peer, d wire.Digest) {
-	v := g.set.view(now)
 	same := true
-	var missing []wire.NodeHash // there
-	theirs := d.Entries
-	for _, ours := range v.within(d.From, d.Last) {
-		for len(theirs) > 0 && theirs[0].Node < ours.Node {
-			theirs = theirs[1:]
-		}
-		if len(theirs) == 0 || theirs[0].Node > ours.Node || theirs[0].Seq < ours.Seq {
-			missing = append(missing, ours.Node)
-		}
-	}
 	for _, e := range d.Entries {
-		p.shown(e, g.set.seq(e.Node))
-		if g.set.lacks(e) {
-			same = false
-			g.offer(now, p, e)
+		same = !g.read(now, p, e) && same
+	}
+	// What is missing there; of very much some, and another time others. Their
+	// entries are few, so the search is not longer.
+	var missing []wire.NodeHash
+	ours := g.set.view(now).within(d.From, d.Last)
+	for i, start := 0, g.rng.IntN(max(len(ours), 1)); i < len(ours) && len(missing) < maxAnnounce; i++ {
+		e := ours[(start+i)%len(ours)]
+		if j, found := slices.BinarySearchFunc(d.Entries, e.Node, byNode); !found || d.Entries[j].Seq < e.Seq {
+			missing = append(missing, e.Node)
 		}
 	}
 	if len(missing) > 0 {
 		g.supply(now, p, missing)
 	} else if same && d.From == 0 && d.Last == wire.LastHash {
-		g.agreed(now, p)
+		p.agreed()
 	}
 }
 
@@ -150,9 +149,6 @@ func (g *Gossip) supply(now time.Time, p *peer, missing []wire.NodeHash) {
 		}
 		return
 	}
-	if n := len(missing); n > maxAnnounce {
-		g.rng.Shuffle(n, func(i, j int) { missing[i], missing[j] = missing[j], missing[i] })
-	}
 	for _, h := range missing {
 		if !p.tell(now, h) {
 			break
@@ -161,21 +157,25 @@ func (g *Gossip) supply(now time.Time, p *peer, missing []wire.NodeHash) {
 	p.heard.take(now, hearLimit, (len(missing)+wire.MaxEntries-1)/wire.MaxEntries)
 }
 
-// readEntries takes some of what a peer has.
-func (g *Gossip) readEntries(now time.Time, p *peer, entries []wire.Entry) {
-	for _, e := range entries {
-		p.shown(e, g.set.seq(e.Node))
-		if g.set.lacks(e) {
-			g.offer(now, p, e)
-		}
+// read takes it that a peer has a record, and reports whether it is one that
+// this node lacks.
+func (g *Gossip) read(now time.Time, p *peer, e wire.Entry) bool {
+	p.shown(e, g.set.seq(e.Node))
+	if k := g.set.byHash[e.Node]; k != nil && e.Node != p.hash {
+		k.gossiped = true
 	}
+	if !g.set.lacks(e) {
+		return false
+	}
+	g.offer(now, p, e)
+	return true
 }
 
 // digest is what a comparison with the peer opens with.
 func (g *Gossip) digest(now time.Time) wire.Digest {
 	v := g.set.view(now)
 	if len(v.entries) <= wire.MaxEntries {
-		return wire.Digest{Last: wire.LastHash, Entries: v.entries, Follow: g.few()}
+		return wire.Digest{Last: wire.LastHash, Entries: v.entries}
 	}
-	return wire.Digest{Sums: v.sumsOf(wire.MaxSums), Follow: g.few()}
+	return wire.Digest{Sums: v.sumsOf(wire.MaxSums)}
 }

@@ -54,8 +54,8 @@ type Gossip struct {
 	pushes, copies, talk, greeting bucket
 
 	rhythm
-	greets   []keys.NodePublic // peers to be compared with, one a second
-	chooseAt time.Time         // zero: the neighbours stand
+	greets   []greet
+	chooseAt time.Time // zero: the neighbours stand
 
 	wake time.Time // when Advance has something to do; zero: never
 }
@@ -115,6 +115,7 @@ func (g *Gossip) SetPeer(now time.Time, node keys.NodePublic, working bool) {
 			return
 		}
 	}
+	g.follow(p, p.follows) // if there is still room
 	p.working, p.since, p.fresh = true, now, true
 	g.insert(p)
 	g.met(now, p)
@@ -132,24 +133,25 @@ func (g *Gossip) Learned(now time.Time, node, from keys.NodePublic) {
 	g.changed(now)
 	e := wire.Entry{Node: wire.HashNode(node), Seq: m.Record.Seq}
 	sender := g.peers[from]
-	asked := g.arrived(now, sender, e)
+	// What others have offered, or sent because they were asked, is no news to
+	// most: it comes in bulk, and neighbours are asked whether they have it.
+	old := g.arrived(now, sender, e) || g.isOffered(e)
 	if sender != nil {
 		sender.shown(e, e.Seq)
 	}
-	before := g.set.seq(e.Node)
 	k := g.set.put(now, node, m.Record.Seq)
+	if known := g.set.byHash[e.Node]; known != nil && (old || !from.IsZero() && from != node) {
+		known.gossiped = true
+	}
 	if k == nil {
 		return
 	}
-	if before == 0 {
-		k.gossiped = !from.IsZero() && from != node
+	k.via = from
+	if !alive(now, m) {
+		return
 	}
-	if alive(now, m) {
-		// What was asked for came in bulk, and most neighbours have it: they are
-		// asked, not told.
-		g.spread(now, e.Node, sender, !asked && (sender == nil || sender.news.take(now, newsLimit, 1)))
-		g.touch(now)
-	}
+	g.spread(now, e.Node, sender, !old && (sender == nil || sender.news.take(now, newsLimit, 1)))
+	g.touch(now)
 }
 
 // Neighbors are the peers that this node has chosen to tell the news, by node

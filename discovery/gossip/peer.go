@@ -11,11 +11,11 @@ import (
 // What is kept for one peer at most, whatever it sends.
 const (
 	maxPushes   = 16
-	maxAnnounce = 4 * wire.MaxEntries
-	maxPages    = 4
+	maxPages    = 8
+	maxAnnounce = maxPages * wire.MaxEntries
 	maxOwed     = wire.MaxEntries
-	maxOffers   = 512
-	maxAsked    = 32
+	maxOffers   = maxPages * wire.MaxEntries
+	maxAsked    = 24
 )
 
 // peer is a node that can be spoken to, or could lately.
@@ -25,9 +25,11 @@ type peer struct {
 	rank    uint64 // among the random neighbours: the lowest are chosen
 	working bool
 	since   time.Time // it works
-	// neighbor says that this node has chosen the peer, follows that the peer
-	// has asked to be treated so.
-	neighbor, follows bool
+	// neighbor: this node tells the peer the news, as it has chosen. upstream:
+	// it has asked the peer to do the same. follows: the peer has asked for it.
+	neighbor, upstream, follows bool
+	// toldUpstream is what the peer was told last of upstream.
+	toldUpstream bool
 
 	heard, news, ask, owed bucket
 
@@ -39,7 +41,7 @@ type peer struct {
 // sending is what waits to be sent to the peer.
 type sending struct {
 	pushes     []wire.NodeHash // in full, unasked
-	announce   map[wire.NodeHash]struct{}
+	announce   []wire.NodeHash // in order
 	announceAt time.Time       // zero: nothing to announce
 	announced  time.Time       // the last time
 	copies     []wire.NodeHash // that it asked for
@@ -61,7 +63,7 @@ type comparing struct {
 	comparedAt time.Time
 	// unsure: something was sent that may be lost.
 	unsure bool
-	// fresh: not compared yet since it works.
+	// fresh: neither side has compared since it works.
 	fresh bool
 }
 
@@ -86,7 +88,7 @@ func (p *peer) shown(e wire.Entry, have uint64) {
 	if e.Seq < have {
 		return
 	}
-	delete(p.announce, e.Node)
+	p.untell(e.Node)
 	p.pushes = slices.DeleteFunc(p.pushes, func(h wire.NodeHash) bool { return h == e.Node })
 	p.copies = slices.DeleteFunc(p.copies, func(h wire.NodeHash) bool { return h == e.Node })
 }
@@ -99,7 +101,7 @@ func (p *peer) push(h wire.NodeHash) bool {
 	if len(p.pushes) >= maxPushes {
 		return false
 	}
-	delete(p.announce, h)
+	p.untell(h)
 	p.pushes = append(p.pushes, h)
 	return true
 }
@@ -110,14 +112,20 @@ func (p *peer) tell(at time.Time, h wire.NodeHash) bool {
 	if len(p.announce) >= maxAnnounce {
 		return false
 	}
-	if p.announce == nil {
-		p.announce = make(map[wire.NodeHash]struct{})
-	}
 	if len(p.announce) == 0 || at.Before(p.announceAt) {
 		p.announceAt = at
 	}
-	p.announce[h] = struct{}{}
+	if i, found := slices.BinarySearch(p.announce, h); !found {
+		p.announce = slices.Insert(p.announce, i, h)
+	}
 	return true
+}
+
+// untell takes a record out of what is announced.
+func (p *peer) untell(h wire.NodeHash) {
+	if i, found := slices.BinarySearch(p.announce, h); found {
+		p.announce = slices.Delete(p.announce, i, i+1)
+	}
 }
 
 // owe queues a record that the peer asked for, if there is room.
@@ -153,9 +161,10 @@ func (p *peer) compare(at time.Time) {
 	}
 }
 
-// stop forgets all but what the peer has used up.
+// stop forgets all but what the peer has used up, and that it follows: it may
+// not have noticed.
 func (p *peer) stop() {
-	p.working, p.neighbor, p.follows = false, false, false
+	p.working, p.neighbor, p.upstream, p.toldUpstream = false, false, false, false
 	p.sending, p.fetching = sending{}, fetching{fruitless: p.fruitless, pausedTill: p.pausedTill}
 	p.compareAt, p.unsure, p.fresh = time.Time{}, false, false
 }

@@ -22,8 +22,6 @@ type rhythm struct {
 	settleAt, settleBy time.Time // zero: settled
 	beatAt             time.Time // zero: nobody to compare with
 	pause              time.Duration
-	// skipped: a beat was left out because somebody else had compared.
-	skipped bool
 }
 
 // touch begins the rhythm anew: something has changed.
@@ -42,18 +40,21 @@ func (g *Gossip) touch(now time.Time) {
 func (g *Gossip) beat(now time.Time) {
 	if !g.settleAt.IsZero() && !now.Before(g.settleAt) {
 		g.settleAt, g.settleBy = time.Time{}, time.Time{}
+		g.choose(now) // who brought what is known now
 		for _, p := range g.order {
-			if p.unsure && p.told() {
+			// Each node hears the news from several, and has asked some of them:
+			// it is for those to make sure.
+			if p.unsure && p.follows {
 				p.compare(now)
 			}
 		}
-		g.pause, g.skipped = beatShortest, false
+		g.pause = beatShortest
 		g.beatAt = now.Add(g.spreadPause())
 	}
 	if g.beatAt.IsZero() || now.Before(g.beatAt) {
 		return
 	}
-	g.pause, g.skipped = min(2*g.pause, beatLongest), false
+	g.pause = min(2*g.pause, beatLongest)
 	g.beatAt = now.Add(g.spreadPause())
 	if len(g.order) > 0 {
 		g.order[g.rng.IntN(len(g.order))].compare(now)
@@ -66,11 +67,10 @@ func (g *Gossip) spreadPause() time.Duration {
 	return g.pause*3/4 + time.Duration(g.rng.Int64N(int64(g.pause/2)))
 }
 
-// agreed takes it that the peer has the same set. Then this node need not ask
-// anybody so soon; but not twice in a row, for a peer may say so always.
-func (g *Gossip) agreed(now time.Time, p *peer) {
+// agreed takes it that the peer has the same set.
+func (p *peer) agreed() {
 	p.unsure, p.fruitless = false, 0
-	if g.pause == beatLongest && !g.skipped && !g.beatAt.IsZero() {
-		g.beatAt, g.skipped = now.Add(g.spreadPause()), true
+	if p.upstream == p.toldUpstream {
+		p.compareAt = time.Time{}
 	}
 }

@@ -28,7 +28,9 @@ type known struct {
 	// since is when a record of the node was first learnt; zero: before the
 	// start.
 	since time.Time
-	// gossiped: that record came through a third node.
+	// via is who brought the newest first; zero: nobody else.
+	via keys.NodePublic
+	// gossiped: a third node has that record too.
 	gossiped bool
 }
 
@@ -57,12 +59,28 @@ func newSet(c Config) *set {
 		book: c.Book, limit: c.Limit, byHash: make(map[wire.NodeHash]*known),
 		own: own{node: c.Self, hash: wire.HashNode(c.Self)},
 	}
-	for _, m := range c.Book.All() {
+	s.sync()
+	return s
+}
+
+// sync takes what was filed in the Book without a word: what is remembered from
+// an earlier run.
+func (s *set) sync() {
+	if s.book.Len() == len(s.byHash) {
+		return
+	}
+	s.forgetDropped()
+	if s.book.Len() == len(s.byHash) {
+		return
+	}
+	for _, m := range s.book.All() {
+		if k := s.byHash[wire.HashNode(m.Record.Node)]; k != nil {
+			continue
+		}
 		if k := s.put(time.Time{}, m.Record.Node, m.Record.Seq); k != nil {
 			k.gossiped = true // it says nothing about the paths of now
 		}
 	}
-	return s
 }
 
 // put takes a record and returns what is known of the node if that is news,
@@ -159,6 +177,7 @@ type view struct {
 
 // view returns what is told of the set now.
 func (s *set) view(now time.Time) *view {
+	s.sync()
 	v := &s.viewed
 	if v.sums != nil && now.Sub(v.at) < viewLife {
 		return v
@@ -170,7 +189,7 @@ func (s *set) view(now time.Time) *view {
 	for h, k := range s.byHash {
 		m, ok := s.book.Get(k.node)
 		if !ok {
-			delete(s.byHash, h)
+			delete(s.byHash, h) // and another came in its place
 			continue
 		}
 		k.seq = m.Record.Seq
@@ -178,7 +197,7 @@ func (s *set) view(now time.Time) *view {
 			v.entries = append(v.entries, wire.Entry{Node: h, Seq: k.seq})
 		}
 	}
-	slices.SortFunc(v.entries, func(a, b wire.Entry) int { return cmp.Compare(a.Node, b.Node) })
+	slices.SortFunc(v.entries, byHash)
 	return v
 }
 
@@ -191,6 +210,8 @@ func (v *view) within(first, last wire.NodeHash) []wire.Entry {
 	}
 	return v.entries[i:j]
 }
+
+func byHash(a, b wire.Entry) int { return cmp.Compare(a.Node, b.Node) }
 
 func byNode(e wire.Entry, h wire.NodeHash) int { return cmp.Compare(e.Node, h) }
 

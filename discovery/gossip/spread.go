@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -44,28 +43,44 @@ func (g *Gossip) spread(now time.Time, h wire.NodeHash, sender *peer, inFull boo
 // send is what is to be sent now and fits the budgets. The peers have turns, so
 // that none keeps the others waiting.
 func (g *Gossip) send(now time.Time) (out []Output) {
+	var busy []*peer
 	n := len(g.order)
 	for i := range n {
-		out = g.sendTalk(now, g.order[(g.turn+i)%n], out)
+		if p := g.order[(g.turn+i)%n]; p.busy() {
+			busy = append(busy, p)
+		}
+	}
+	for _, p := range busy {
+		out = g.sendTalk(now, p, out)
 	}
 	for more := true; more; {
 		more = false
-		for i := range n {
-			p := g.order[(g.turn+i)%n]
+		for _, p := range busy {
 			more = g.sendPush(now, p, &out) || more
 			more = g.sendCopy(now, p, &out) || more
 		}
 	}
-	if n > 0 && len(out) > 0 {
+	if len(out) > 0 {
 		g.turn = (g.turn + 1) % n
 	}
 	return out
 }
 
+// busy says whether there may be something to send to the peer.
+func (p *peer) busy() bool {
+	return len(p.pushes) > 0 || len(p.copies) > 0 || len(p.pages) > 0 || len(p.offers) > 0 || p.gained >= bulk ||
+		!p.compareAt.IsZero() || !p.announceAt.IsZero()
+}
+
 // sendTalk appends what this node asks the peer and tells it of its set.
 func (g *Gossip) sendTalk(now time.Time, p *peer, out []Output) []Output {
-	say := func(s wire.Signal) { out = append(out, Output{p.node, s}) }
-	if w, _ := g.wanted(now, p); len(w.Entries) > 0 {
+	say := func(s wire.Signal) {
+		out = append(out, Output{p.node, s})
+		if s.Digest != nil {
+			s.Digest.Follow, p.toldUpstream = p.upstream, p.upstream
+		}
+	}
+	if w := g.wanted(now, p); len(w.Entries) > 0 {
 		g.talk.take(now, talkLimit, 1)
 		say(wire.Signal{Want: &w})
 	}
@@ -80,43 +95,41 @@ func (g *Gossip) sendTalk(now time.Time, p *peer, out []Output) []Output {
 			entries = entries[:wire.MaxEntries]
 			r.last = entries[len(entries)-1].Node
 		}
-		say(wire.Signal{Digest: &wire.Digest{From: r.first, Last: r.last, Entries: slices.Clone(entries), Follow: g.few()}})
+		say(wire.Signal{Digest: &wire.Digest{From: r.first, Last: r.last, Entries: slices.Clone(entries)}})
 	}
 	if !p.announceAt.IsZero() && !now.Before(p.announceAt) {
-		out = g.sendAnnounce(now, p, out)
+		g.sendAnnounce(now, p, say)
 	}
 	if !p.compareAt.IsZero() && !now.Before(p.compareAt) && g.talk.take(now, talkLimit, 1) {
 		p.compareAt, p.comparedAt, p.gained = time.Time{}, now, 0
-		p.unsure, p.fresh = p.fresh, false
-		if d := g.digest(now); len(d.Sums) > 0 || len(d.Entries) > 0 || d.Last != 0 {
-			say(wire.Signal{Digest: &d})
+		if p.fresh && p.upstream {
+			p.compare(now.Add(settleAfter)) // for this one may be lost
 		}
+		p.unsure, p.fresh = false, false
+		d := g.digest(now)
+		say(wire.Signal{Digest: &d})
 	}
 	return out
 }
 
-// sendAnnounce appends what the peer is told that this node has.
-func (g *Gossip) sendAnnounce(now time.Time, p *peer, out []Output) []Output {
+// sendAnnounce tells the peer what this node has.
+func (g *Gossip) sendAnnounce(now time.Time, p *peer, say func(wire.Signal)) {
 	v := g.set.view(now)
-	var entries []wire.Entry
-	for _, h := range slices.Sorted(maps.Keys(p.announce)) {
-		if i, ok := slices.BinarySearchFunc(v.entries, h, byNode); ok {
-			entries = append(entries, v.entries[i])
-		} else {
-			delete(p.announce, h)
+	for len(p.announce) > 0 && !g.talk.ready(now, talkLimit).After(now) {
+		n := min(len(p.announce), wire.MaxEntries)
+		var entries []wire.Entry
+		for _, h := range p.announce[:n] {
+			entries = append(entries, v.within(h, h)...)
+		}
+		p.announce = slices.Delete(p.announce, 0, n)
+		if len(entries) > 0 {
+			g.talk.take(now, talkLimit, 1)
+			say(wire.Signal{Digest: &wire.Digest{Entries: entries}})
 		}
 	}
-	for chunk := range slices.Chunk(entries, wire.MaxEntries) {
-		if !g.talk.take(now, talkLimit, 1) {
-			return out
-		}
-		out = append(out, Output{p.node, wire.Signal{Digest: &wire.Digest{Entries: slices.Clone(chunk), Follow: g.few()}}})
-		for _, e := range chunk {
-			delete(p.announce, e.Node)
-		}
+	if len(p.announce) == 0 {
+		p.announce, p.announceAt, p.announced = nil, time.Time{}, now
 	}
-	p.announce, p.announceAt, p.announced = nil, time.Time{}, now
-	return out
 }
 
 // sendPush appends a record that is news to the peer, and reports whether it
@@ -176,10 +189,16 @@ func (g *Gossip) nextWake(now time.Time) (wake time.Time) {
 		sooner(g.beatAt)
 	}
 	if len(g.greets) > 0 {
-		sooner(g.greeting.ready(now, greetLimit))
+		sooner(later(g.greets[0].at, g.greeting.ready(now, greetLimit)))
 	}
 	talk := g.talk.ready(now, talkLimit)
 	for _, p := range g.order {
+		if p.asked > 0 {
+			sooner(p.progressAt.Add(answerWait))
+		}
+		if !p.busy() {
+			continue
+		}
 		if len(p.pushes) > 0 {
 			sooner(g.pushes.ready(now, pushLimit))
 		}
@@ -195,11 +214,8 @@ func (g *Gossip) nextWake(now time.Time) (wake time.Time) {
 		if !p.compareAt.IsZero() {
 			sooner(later(p.compareAt, talk))
 		}
-		if p.asked > 0 {
-			sooner(p.progressAt.Add(answerWait))
-		}
-		if len(p.offers) > 0 && !p.looked && p.asked <= askFew {
-			sooner(later(talk, p.ask.ready(now, askLimit)))
+		if p.askable() {
+			sooner(g.wantAt(now, p))
 		}
 	}
 	return wake

@@ -23,6 +23,7 @@ type world struct {
 	network keys.NetworkKey
 	pair    keys.Pair
 	hosts   []*host
+	byNode  map[keys.NodePublic]*host
 	events  events
 	count   uint64
 
@@ -32,6 +33,8 @@ type world struct {
 	apart func(a, b *host) bool
 	// meets: hosts that know of each other find a path after a while.
 	meets bool
+	// terse: only news is reported as learnt.
+	terse bool
 	// lost sees a signal before it is sent and says whether to lose it. Nil: by
 	// chance.
 	lost func(from, to *host, s wire.Signal) bool
@@ -40,6 +43,7 @@ type world struct {
 // host is a member: what control does about gossip, and no more.
 type host struct {
 	w      *world
+	i      int // in w.hosts
 	key    keys.NodePrivate
 	node   keys.NodePublic
 	book   *discovery.Book
@@ -50,13 +54,12 @@ type host struct {
 
 	paths   map[*host]bool
 	wake    time.Time
+	seqs    []uint64                // of what it has of others, by i
 	hops    map[keys.NodePublic]int // that the newest record took
-	arrived map[keys.NodePublic]time.Time
+	expired time.Time               // when the Book was looked through
 
-	sent, heard           int // datagrams
-	introduced            int // records heard
-	digests, wants, intro int // sent
-	dropped               map[string]int
+	sent, heard int // datagrams
+	introduced  int // records heard
 }
 
 type event struct {
@@ -84,7 +87,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 	t.Helper()
 	w := &world{
 		t: t, rng: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1_784_246_400, 0),
-		delay: 20 * time.Millisecond, meets: true,
+		delay: 20 * time.Millisecond, meets: true, byNode: make(map[keys.NodePublic]*host),
 	}
 	network, err := keys.ParseNetworkKey(w.bytes())
 	if err != nil {
@@ -125,8 +128,12 @@ func (w *world) add() *host {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	h := &host{w: w, key: key, node: key.Public()}
+	h := &host{w: w, i: len(w.hosts), key: key, node: key.Public()}
 	w.hosts = append(w.hosts, h)
+	w.byNode[h.node] = h
+	for _, o := range w.hosts {
+		o.seqs = append(o.seqs, make([]uint64, len(w.hosts)-len(o.seqs))...)
+	}
 	h.start()
 	return h
 }
@@ -136,22 +143,29 @@ func (h *host) start() {
 	h.up = true
 	h.book = discovery.NewBook(h.w.network.Prefix6(), 0)
 	h.g = New(Config{Self: h.node, Book: h.book, Rand: h.w})
-	h.paths, h.hops, h.dropped = make(map[*host]bool), make(map[keys.NodePublic]int), make(map[string]int)
-	h.arrived = make(map[keys.NodePublic]time.Time)
+	h.paths, h.hops = make(map[*host]bool), make(map[keys.NodePublic]int)
 	h.wake = time.Time{}
+	clear(h.seqs)
 	h.publish()
 }
 
 // stop ends it; the others notice a while later.
 func (h *host) stop() {
 	h.up = false
-	for o := range h.paths {
+	for _, o := range h.w.hosts {
 		h.w.disconnect(h, o)
 	}
 }
 
-// publish signs a new record.
+// publish signs a new record and tells it.
 func (h *host) publish() {
+	h.sign()
+	h.g.SetOwn(h.w.now, h.signed)
+	h.work()
+}
+
+// sign signs a new record.
+func (h *host) sign() {
 	h.record = wire.Record{
 		Node: h.node, WireGuard: wgtypes.Key(h.node), Probe: keys.ProbePublic(h.node),
 		Seq: max(h.record.Seq+1, uint64(h.w.now.UnixMilli())), Lifetime: wire.MaxLifetime,
@@ -162,8 +176,6 @@ func (h *host) publish() {
 		h.w.t.Fatal(err)
 	}
 	h.signed = signed
-	h.g.SetOwn(h.w.now, signed)
-	h.work()
 }
 
 func (w *world) at(at time.Time, do func()) {
@@ -196,6 +208,10 @@ func (h *host) work() {
 	if !h.up {
 		return
 	}
+	if h.w.now.Sub(h.expired) >= time.Minute {
+		h.book.Expire(h.w.now)
+		h.expired = h.w.now
+	}
 	for range 3 {
 		for _, o := range h.g.Advance(h.w.now) {
 			h.send(o)
@@ -224,14 +240,6 @@ func (h *host) work() {
 func (h *host) send(o Output) {
 	w := h.w
 	h.sent++
-	switch s := o.Signal; {
-	case s.Digest != nil:
-		h.digests++
-	case s.Want != nil:
-		h.wants++
-	default:
-		h.intro++
-	}
 	if o.Signal.Introduce == nil { // what is introduced fits, by its own tests
 		if _, err := wire.SealSignal(&w.pair, o.Signal); err != nil {
 			w.t.Fatalf("signal %+v: %v", o.Signal, err)
@@ -251,6 +259,7 @@ func (h *host) send(o Output) {
 			w.t.Fatal(err)
 		}
 		hops = h.hops[node] + 1
+		i.Age = (i.Age + time.Second - 1).Truncate(time.Second) // as it is encoded
 	}
 	g := to.g
 	w.after(w.delay+time.Duration(w.rng.Int64N(int64(w.delay/10))), func() {
@@ -262,18 +271,14 @@ func (h *host) send(o Output) {
 
 func (h *host) receive(from *host, s wire.Signal, hops int) {
 	h.heard++
-	var reason string
 	switch {
 	case s.Digest != nil:
-		reason = h.g.ReceiveDigest(h.w.now, from.node, *s.Digest)
+		h.g.ReceiveDigest(h.w.now, from.node, *s.Digest)
 	case s.Want != nil:
-		reason = h.g.ReceiveWant(h.w.now, from.node, *s.Want)
+		h.g.ReceiveWant(h.w.now, from.node, *s.Want)
 	default:
 		h.introduced++
 		h.learn(*s.Introduce, from.node, hops)
-	}
-	if reason != "" {
-		h.dropped[reason]++
 	}
 	h.work()
 }
@@ -289,28 +294,29 @@ func (h *host) learn(i wire.Introduce, from keys.NodePublic, hops int) {
 	}
 	before, known := h.book.Get(node)
 	if known && before.Record.Seq >= seq {
+		if before.Record.Seq == seq && !h.w.terse {
+			h.g.Learned(h.w.now, node, from)
+		}
 		return // to verify it again takes the tests too long
 	}
 	_, change, err := h.book.Put(h.w.now, i.Signed, i.Age)
 	if err != nil || change != discovery.New && change != discovery.Updated {
 		return
 	}
-	h.hops[node], h.arrived[node] = hops, h.w.now
+	other := h.w.hostOf(node)
+	h.hops[node], h.seqs[other.i] = hops, seq
 	h.g.Learned(h.w.now, node, from)
 	if change == discovery.New && h.w.meets {
-		other := h.w.hostOf(node)
 		h.w.after(6*h.w.delay, func() { h.w.connect(h, other) }) // three round trips of checks
 	}
 }
 
 func (w *world) hostOf(node keys.NodePublic) *host {
-	for _, h := range w.hosts {
-		if h.node == node {
-			return h
-		}
+	h := w.byNode[node]
+	if h == nil {
+		w.t.Fatalf("no host %s", node.ID())
 	}
-	w.t.Fatalf("no host %s", node.ID())
-	return nil
+	return h
 }
 
 func (w *world) isApart(a, b *host) bool { return w.apart != nil && w.apart(a, b) }
@@ -344,11 +350,8 @@ func (w *world) disconnect(a, b *host) {
 	}
 }
 
-// knows says whether the host has what another one published last.
-func (h *host) knows(o *host) bool {
-	m, ok := h.book.Get(o.node)
-	return h == o || ok && m.Record.Seq == o.record.Seq
-}
+// knows says whether the host has learnt what another one published last.
+func (h *host) knows(o *host) bool { return h == o || h.seqs[o.i] == o.record.Seq }
 
 // same says whether all that are up know all others that are up.
 func (w *world) same() bool {
@@ -362,17 +365,24 @@ func (w *world) same() bool {
 	return true
 }
 
-// settled makes a world of n hosts that know each other and have nothing more
-// to say.
-func settled(t testing.TB, seed uint64, n int) *world {
-	t.Helper()
-	w := newWorld(t, seed)
+// begin makes n hosts that know the first, as if it were given to them, within
+// a second.
+func (w *world) begin(n int) {
 	for range n {
 		w.add()
 	}
 	for _, h := range w.hosts[1:] {
 		w.after(time.Duration(w.rng.Int64N(int64(time.Second))), func() { w.connect(h, w.hosts[0]) })
 	}
+}
+
+// settled makes a world of n hosts that know each other and have nothing more
+// to say.
+func settled(t testing.TB, seed uint64, n int) *world {
+	t.Helper()
+	w := newWorld(t, seed)
+	w.begin(n)
+	w.run(time.Second, nil)
 	if !w.run(time.Minute, w.same) {
 		t.Fatal("a network that has just started does not become one")
 	}
@@ -381,19 +391,28 @@ func settled(t testing.TB, seed uint64, n int) *world {
 	return w
 }
 
+// rounds is the most hops that any record has taken since the reset.
+func (w *world) rounds() (most int) {
+	for _, h := range w.hosts {
+		for _, n := range h.hops {
+			most = max(most, n)
+		}
+	}
+	return most
+}
+
 // reset begins to count anew.
 func (w *world) reset() {
 	for _, h := range w.hosts {
-		h.sent, h.heard, h.introduced, h.digests, h.wants, h.intro = 0, 0, 0, 0, 0, 0
+		h.sent, h.heard, h.introduced = 0, 0, 0
 		clear(h.hops)
-		clear(h.arrived)
 	}
 }
 
-// total sums a counter of all hosts.
-func (w *world) total(of func(*host) int) (n int) {
+// sent is how many datagrams all hosts have sent since the reset.
+func (w *world) sent() (n int) {
 	for _, h := range w.hosts {
-		n += of(h)
+		n += h.sent
 	}
 	return n
 }
