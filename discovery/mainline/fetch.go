@@ -21,8 +21,8 @@ var ErrNoItem = errors.New("no such item in the DHT")
 // A fetch is one GetItem under way.
 type fetch struct {
 	target infoHash
-	items  chan *item    // not verified
-	done   chan struct{} // from each family that has asked all it could
+	items  chan *item // not verified
+	done   chan bool  // from each family: true when it has asked all it could, false when too busy
 	ended  <-chan struct{}
 }
 
@@ -51,7 +51,7 @@ func (s *Source) GetItem(ctx context.Context, key [32]byte, salt string) ([]byte
 	f := &fetch{
 		target: mutableTarget(key, []byte(salt)),
 		items:  make(chan *item, 16),
-		done:   make(chan struct{}, len(s.families)),
+		done:   make(chan bool, len(s.families)),
 		ended:  ctx.Done(),
 	}
 	for _, fam := range s.families {
@@ -70,7 +70,7 @@ func (s *Source) GetItem(ctx context.Context, key [32]byte, salt string) ([]byte
 func (s *Source) gather(ctx context.Context, f *fetch, key [ed25519.PublicKeySize]byte, salt []byte) ([]byte, error) {
 	var newest *item
 	var grace <-chan time.Time
-	over := false
+	over, asked := false, false
 	take := func(i *item) {
 		if _, ok := i.value(); !ok || i.key != key || newest != nil && i.seq <= newest.seq || !i.verify(salt) {
 			return
@@ -84,7 +84,8 @@ func (s *Source) gather(ctx context.Context, f *fetch, key [ed25519.PublicKeySiz
 		select {
 		case i := <-f.items:
 			take(i)
-		case <-f.done:
+		case all := <-f.done:
+			asked = asked || all
 			families--
 		case <-grace:
 			over = true
@@ -103,6 +104,8 @@ func (s *Source) gather(ctx context.Context, f *fetch, key [ed25519.PublicKeySiz
 		return v, nil
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("get item: %w", ctx.Err())
+	case !asked:
+		return nil, errors.New("get item: too many at a time, or the DHT source has ended")
 	}
 	return nil, fmt.Errorf("get item: %w", ErrNoItem)
 }
@@ -121,7 +124,7 @@ func (f *fetch) add(i *item) {
 // fetch begins to ask for an item.
 func (f *family) fetch(now time.Time, want *fetch) {
 	if len(f.fetching) >= maxFetches {
-		want.done <- struct{}{}
+		want.done <- false
 		return
 	}
 	l := newLookupFor(now, toGet, want.target, searchEvery)
@@ -138,7 +141,7 @@ func (f *family) endFetches(now time.Time) {
 		if g.lookups[0].Searching(now) {
 			return false
 		}
-		g.fetch.done <- struct{}{}
+		g.fetch.done <- true
 		return true
 	})
 }

@@ -2,6 +2,7 @@ package mainline
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -82,7 +83,10 @@ func (g *group) refresh(now time.Time) {
 	slot := g.purpose.slot(len(hashes))
 	lookups := make([]*lookup, 0, len(hashes))
 	starts := 0
-	for _, h := range hashes {
+	for i, h := range hashes {
+		if slices.Contains(hashes[:i], h) {
+			continue
+		}
 		l := g.lookup(h)
 		if l == nil {
 			if starts++; starts > startsAtOnce {

@@ -172,7 +172,7 @@ func TestAnnounceManyHashes(t *testing.T) {
 		d := newSimDHT(t, 300)
 		var hashes [][20]byte
 		for i := range byte(20) {
-			hashes = append(hashes, infoHash{i * 13, i})
+			hashes = append(hashes, infoHash{i * 13, i}, infoHash{i * 13, i}) // twice is as once
 		}
 		relay := d.relay(9, func(c *Config) {
 			c.Announce = func(time.Time) [][20]byte { return hashes }
@@ -306,6 +306,41 @@ func TestGetItemWithoutOne(t *testing.T) {
 		}
 		if n := len(a.families[0].fetching); n > 0 {
 			t.Errorf("%d fetches are left", n)
+		}
+	})
+}
+
+// Who asks for too much at a time is told so, and later asks again.
+func TestGetItemIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newSimDHT(t, 100)
+		d.cut = true
+		a := d.member(1, nil)
+		defer a.stop()
+		ctx, cancel := context.WithCancel(t.Context())
+		var waiting sync.WaitGroup
+		for i := range maxFetches {
+			waiting.Go(func() {
+				if _, err := a.GetItem(ctx, [32]byte{byte(i)}, ""); !errors.Is(err, context.Canceled) {
+					t.Errorf("GetItem: %v", err)
+				}
+			})
+		}
+		pass(time.Second)
+		if _, err := a.GetItem(t.Context(), [32]byte{99}, ""); err == nil || errors.Is(err, ErrNoItem) {
+			t.Errorf("GetItem: %v beyond the bound", err)
+		}
+		before := d.sent.Load()
+		pass(time.Minute)
+		if n := d.sent.Load() - before; n > 60*sendsPerSecond {
+			t.Errorf("%d datagrams in a minute without an answer", n)
+		}
+		cancel()
+		waiting.Wait()
+		d.change(func() { d.cut = false })
+		pass(2 * time.Minute)
+		if _, err := a.GetItem(t.Context(), [32]byte{99}, ""); !errors.Is(err, ErrNoItem) {
+			t.Errorf("GetItem: %v afterwards, want ErrNoItem", err)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"encoding/binary"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -395,6 +396,7 @@ func TestServingFloodIsBounded(t *testing.T) {
 	hash := infoHash{7}
 	honest := newAsker(t, r, "192.0.2.1:1001")
 	now := responderStart
+	before := heap()
 	for i := range uint32(100_000) {
 		now = now.Add(time.Millisecond / 5)
 		var id infoHash
@@ -406,7 +408,8 @@ func TestServingFloodIsBounded(t *testing.T) {
 		r.peers.add(now, hash, from)
 		r.peers.add(now, id, from)
 		if i%16 == 0 { // a signature a piece
-			r.items.put(now, from.Addr(), putRequest{item: item{v: appendString(nil, id[:])}})
+			long := append(id[:], make([]byte, MaxItemValue-len(id))...)
+			r.items.put(now, from.Addr(), putRequest{item: item{v: appendString(nil, long)}})
 		}
 	}
 	for name, c := range map[string][2]int{
@@ -423,8 +426,10 @@ func TestServingFloodIsBounded(t *testing.T) {
 			t.Errorf("%d %s, want at most %d", c[0], name, c[1])
 		}
 	}
-	if n := len(r.limits.address.bySource.entries); n < 1000 {
-		t.Errorf("%d sources have a budget", n)
+	grown := int64(heap() - before)
+	t.Logf("%d kB are kept", grown>>10)
+	if grown > 20<<20 {
+		t.Errorf("%d kB are kept, want at most 20 MB", grown>>10)
 	}
 
 	r = newResponder(nodeID{1})
@@ -441,6 +446,13 @@ func TestServingFloodIsBounded(t *testing.T) {
 	if n := r.peers.peers.len(); n > maxPeersOfSource+1 {
 		t.Errorf("one network has %d announces", n)
 	}
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
 
 func BenchmarkReceive(b *testing.B) {
