@@ -283,7 +283,8 @@ func (f *Forwarder) start() error {
 	f.state = running
 	// A worker that waits keeps its P (the runtime takes it away after 20
 	// microseconds only where no other is free), which halves what being woken up
-	// costs; and the process's other work is never behind all workers.
+	// costs; and the process's other work is never behind all workers, whose raw
+	// system calls the scheduler does not see.
 	if n := len(f.workers) + 1; runtime.GOMAXPROCS(0) < n {
 		runtime.GOMAXPROCS(n)
 	}

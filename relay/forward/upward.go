@@ -91,7 +91,6 @@ type sieve struct {
 	up              *upward
 	frames, unknown rate
 	counters        *counters
-	passed          bool // something, since the worker last let others run
 }
 
 // frame hands up a relay frame.
@@ -101,15 +100,13 @@ func (s *sieve) frame(now int64, at, from netip.AddrPort, b []byte) {
 		s.counters.drop(dropOversized, 1)
 	case !s.frames.take(now, framesPerSecond, framesAtOnce) || !s.up.frames.put(at, from, b):
 		s.counters.drop(dropBusy, 1)
-	default:
-		s.passed = true
 	}
 }
 
 // stray may hand up a forwardable datagram that no flow claims.
 func (s *sieve) stray(now int64, at, from netip.AddrPort, b []byte) {
-	if s.unknown.take(now, unknownPerSecond, unknownAtOnce) && s.up.unknown.put(at, from, b) {
-		s.passed = true
+	if s.unknown.take(now, unknownPerSecond, unknownAtOnce) {
+		s.up.unknown.put(at, from, b)
 	}
 }
 

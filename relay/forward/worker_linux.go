@@ -17,8 +17,9 @@ const (
 	maxEvents = 64
 	// batchesInARow is how often one socket is read before others have their turn.
 	batchesInARow = 4
-	// busyTime is how long a worker keeps its thread to itself under full load.
-	busyTime = int64(time.Millisecond)
+	// yieldTime is under the 10 ms after which the runtime takes a P away from a
+	// goroutine that has not been scheduled, at every system call it is then seen in.
+	yieldTime = int64(5 * time.Millisecond)
 	// Being woken up costs as much as forwarding ten packets. Where the next
 	// datagram comes within denseTime, the one after it is left to wait for others
 	// for gatherTime, as network interfaces do (interrupt moderation).
@@ -155,7 +156,7 @@ func (w *worker) obey() bool {
 
 func (w *worker) run() error {
 	defer w.end()
-	var busySince int64
+	var yielded int64
 	for {
 		waiting := w.now()
 		n, err := unix.EpollWait(w.epoll, w.events[:], -1)
@@ -174,15 +175,12 @@ func (w *worker) run() error {
 		if commanded && !w.obey() {
 			return nil
 		}
-		// The reads and writes are raw system calls, which the scheduler does not
-		// see: what this goroutine made ready, and others, would wait for a tick.
-		if now := w.now(); w.sieve.passed || now-busySince > busyTime {
-			w.sieve.passed = false
-			runtime.Gosched()
-			busySince = w.now()
-		}
 		if dense && served > 0 && served < batchSize {
 			pause(gatherTime)
+		}
+		if waiting-yielded > yieldTime {
+			runtime.Gosched()
+			yielded = waiting
 		}
 	}
 }
