@@ -87,6 +87,10 @@ bench: ## every benchmark
 bench-gossip: ## rounds, seconds, datagrams and bytes of gossip at 10 and 100 nodes, simulated
 	go test -run '^$$' -bench '^BenchmarkSimulation$$' -benchtime 1x ./discovery/gossip
 
+.PHONY: bench-relay
+bench-relay: deps ## what a relay costs a packet, beside coturn and a minimal forwarder (as root)
+	go run ./integration/bench/relay
+
 .PHONY: clean
 clean: ## remove what was built; the cache of integration/deps stays
 	rm -rf bin
