@@ -49,7 +49,8 @@ and the environment over the file. SIGHUP reads the file again. SIGTERM lets
 nodes move away first.`,
 		Example: `  sudo credant-relay                      serve everyone
   sudo credant-relay --allow NETWORK-ID   serve one network, with more room
-  credant-relay key                       print the relay's key`,
+  sudo credant-relay key                  print the relay's key
+  credant-relay --state-dir ~/relay       run as any user`,
 
 		DisableFlagsInUseLine: true,
 

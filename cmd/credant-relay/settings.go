@@ -53,7 +53,7 @@ func (s *settings) flagSet() *pflag.FlagSet {
 	fs.SortFlags = false
 	text := func(v any) string { return fmt.Sprint(v) }
 
-	cli.Many(fs, "allow", &s.allow, "NETWORK-ID", parseNetworkID, "serve only this network, which \"credant status\" names; repeatable")
+	cli.Many(fs, "allow", &s.allow, "NETWORK-ID", parseNetworkID, "serve only this network; \"credant status\" shows its id; repeatable")
 	cli.Many(fs, "advertise", &s.advertise, "HOST", parseHost, "name or address by which nodes reach this host, where it is not one of its own; repeatable")
 	cli.Many(fs, "listen", &s.listen, "ADDRESS", parseAddress, "own address to serve on (default those that the host has); repeatable")
 	cli.One(fs, "port", &s.port, "PORT", text(s.port), parsePort, "UDP port for relay frames, STUN and DHT")
@@ -66,7 +66,7 @@ func (s *settings) flagSet() *pflag.FlagSet {
 	cli.One(fs, "grace", &s.grace, "DURATION", text(s.grace), parseGrace, "time for nodes to move away at the end")
 	cli.One(fs, "log-level", &s.logLevel, "LEVEL", "info", cli.ParseLevel, "debug, info, warn or error")
 	cli.One(fs, "log-format", &s.logFormat, "FORMAT", s.logFormat, cli.OneOf(logFormats...), "text or json")
-	cli.One(fs, "state-dir", &s.stateDir, "PATH", s.stateDir, cli.ParsePath, "where the relay's key is kept")
+	cli.One(fs, "state-dir", &s.stateDir, "PATH", s.stateDir, cli.ParsePath, "where the relay's key is kept; it must be writable")
 	cli.One(fs, "config", &s.config, "FILE", "", cli.ParsePath, "settings file (default /etc/credant-relay.toml)")
 	return fs
 }
@@ -116,7 +116,7 @@ func (p *program) resolve() (settings, error) {
 	case errors.Is(err, fs.ErrPermission):
 		return s, fmt.Errorf("read the settings: %w: let the relay's user read it (sudo chmod a+r %s); it holds no secret", err, path)
 	case err != nil:
-		return s, fmt.Errorf("read the settings: %w", err)
+		return s, fmt.Errorf("read the settings: %w: name a file that is there with --config", err)
 	}
 	return s, layers.FromFile(path, b)
 }

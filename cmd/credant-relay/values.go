@@ -17,7 +17,7 @@ import (
 func parseNetworkID(s string) (keys.NetworkID, error) {
 	id, err := keys.ParseNetworkID(s)
 	if err != nil {
-		return id, fmt.Errorf("%q is no network id: give the 52 characters that \"credant status\" shows", s)
+		return id, fmt.Errorf("%q is no network id: give the 52 characters that \"credant status\" shows as network id", s)
 	}
 	return id, nil
 }
@@ -70,7 +70,7 @@ func parseGrace(s string) (time.Duration, error) {
 		d, err = time.Duration(n)*time.Second, nil
 	}
 	if err != nil || d < 0 || d > maxGrace {
-		return 0, fmt.Errorf("%q is no time: give seconds, such as 5s, at most %v", s, maxGrace)
+		return 0, fmt.Errorf("%q is no time: give seconds from 0 to %.0f, such as 5s", s, maxGrace.Seconds())
 	}
 	return d, nil
 }

@@ -85,7 +85,7 @@ func (p *program) readPassphrase(path string) ([]byte, error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(from, maxPassphrase+1))
 	if err != nil {
-		return nil, fmt.Errorf("read the passphrase: %w", err)
+		return nil, fmt.Errorf("read the passphrase: %w: check --passphrase-file", err)
 	}
 	if len(b) > maxPassphrase {
 		return nil, fmt.Errorf("read the passphrase: %s is larger than %d bytes: name the right file", path, maxPassphrase)

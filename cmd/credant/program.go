@@ -71,6 +71,7 @@ and no server.`,
 	}
 	root.PersistentFlags().AddFlag(p.flags.Lookup("network"))
 	root.PersistentFlags().AddFlag(p.flags.Lookup("socket"))
+	_ = root.RegisterFlagCompletionFunc("network", p.networkNames) // fails only for a flag that is not there
 	root.AddCommand(
 		p.newCommand(),
 		p.upCommand(),

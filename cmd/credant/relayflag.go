@@ -12,7 +12,7 @@ import (
 	"github.com/credant/credant/relay/wire"
 )
 
-// relayExample is what a relay prints, with an address for documentation.
+// relayExample has the form of what a relay prints.
 const relayExample = "relay.example.org:3478#KEY"
 
 // parseRelay takes what credant-relay prints after --relay. Without #KEY it is
@@ -36,7 +36,7 @@ func parseRelay(s string) (string, error) {
 	}
 	a, err := wire.ParseServerAddress(s)
 	if err != nil {
-		return "", fmt.Errorf("%q: %q is not where a relay can be: give HOST:PORT#KEY as credant-relay prints it, such as %s", s, where, relayExample)
+		return "", fmt.Errorf("%q is not where a relay can be: give HOST:PORT#KEY as credant-relay prints it, such as %s", s, relayExample)
 	}
 	return a.String(), nil
 }

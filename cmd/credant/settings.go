@@ -61,7 +61,7 @@ func (s *settings) flagSet() *pflag.FlagSet {
 	cli.Many(fs, "ip", &s.ips, "ADDRESS", parseIPv4, "overlay IPv4 address of this node (default from its key)")
 	cli.One(fs, "subnet", &s.subnet, "PREFIX", "", parseSubnet, "overlay IPv4 prefix of the network (default from its key)")
 	cli.Many(fs, "bootstrap", &s.bootstrap, "HOST:PORT", cli.ParseHostPort("vpn.example.org:23000"), "where a node of the network can be reached; repeatable")
-	cli.Many(fs, "relay", &s.relays, "HOST:PORT#KEY", parseRelay, "relay to use, as it prints it; repeatable")
+	cli.Many(fs, "relay", &s.relays, "HOST:PORT#KEY", parseRelay, "relay to use, as credant-relay prints it; without #KEY, whoever answers there; repeatable")
 	fs.BoolVar(&s.noPublicRelay, "no-public-relay", false, "use no relay that serves everyone")
 	cli.Many(fs, "dht-bootstrap", &s.dhtBootstrap, "HOST:PORT", cli.ParseHostPort("router.example.org:6881"), "DHT node to begin with instead of the public ones; repeatable")
 	cli.Many(fs, "stun", &s.stun, "HOST:PORT", cli.ParseHostPort("stun.example.org:3478"), "STUN server to ask instead of the public ones; repeatable")

@@ -22,7 +22,11 @@ func (p *program) statusCommand() *cobra.Command {
   relay       through a relay
   connecting  known, a path is being looked for
   idle        a path is known, nothing is being sent
-  offline     not heard for a while`,
+  offline     not heard for a while
+
+Below them stand the ways in which nodes are searched for, and the relays that
+are used. The network id is what credant-relay takes as --allow; it lets nobody
+in.`,
 		Example: `  credant status
   credant status --verbose
   credant status --json | jq '.peers[].path'`,

@@ -78,6 +78,19 @@ func (p *program) running() []string {
 	return alive
 }
 
+// networkNames complete --network in a shell: those that are up, and those with
+// a settings file.
+func (p *program) networkNames(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	names := p.running()
+	files, _ := filepath.Glob(p.settingsOf("*")) // the pattern is well-formed
+	for _, f := range files {
+		if name := strings.TrimSuffix(filepath.Base(f), ".toml"); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
 // answers tells whether a process listens at the socket; one that we may not
 // talk to counts.
 func answers(socket string) bool {

@@ -23,10 +23,14 @@ needed.
 
 Each setting may also come from the environment (CREDANT_NO_DHT=true) or from
 /etc/credant/NETWORK.toml (no-dht = true); a flag wins over the environment, and
-the environment over the file.`,
+the environment over the file.
+
+The KEY of a relay proves that it is the one you mean, and not somebody else at
+its address. No relay can read what it carries, with a key or without.`,
 		Example: `  sudo credant up
   sudo credant up --network home --passphrase-file /root/home.passphrase
   sudo credant up --no-dht --bootstrap vpn.example.org:23000
+  sudo credant up --relay 203.0.113.5:3478#KEY
   sudo credant up --foreground --log-level debug`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := p.resolve(cmd); err != nil {

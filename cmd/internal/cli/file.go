@@ -26,12 +26,12 @@ type Entry struct {
 func ParseFile(b []byte, tables ...string) ([]Entry, error) {
 	var raw map[string]any
 	if err := toml.Unmarshal(b, &raw); err != nil {
+		line := 1
 		var d *toml.DecodeError
 		if errors.As(err, &d) {
-			line, _ := d.Position()
-			return nil, fmt.Errorf("%d: %s", line, strings.TrimPrefix(d.Error(), "toml: "))
+			line, _ = d.Position()
 		}
-		return nil, fmt.Errorf("1: %s", strings.TrimPrefix(err.Error(), "toml: "))
+		return nil, fmt.Errorf("%d: %s: write each setting once, as NAME = VALUE, with texts in quotes", line, strings.TrimPrefix(err.Error(), "toml: "))
 	}
 	p := parser{tables: tables, lines: keyLines(b)}
 	err := p.entries("", raw)

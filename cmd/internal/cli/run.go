@@ -36,8 +36,6 @@ func Finish(root *cobra.Command, version, example string) {
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(helpCommand("  " + root.Name() + " help " + example))
 	root.AddCommand(versionCommand(root.Name(), version), completionCommand(root.Name()))
-	root.InitDefaultVersionFlag()
-	root.Flags().Lookup("version").Usage = "say which version this is"
 	for _, c := range append(root.Commands(), root) {
 		if c.Args == nil {
 			c.Args = noArguments
@@ -49,6 +47,8 @@ func Finish(root *cobra.Command, version, example string) {
 			c.ValidArgsFunction = cobra.NoFileCompletions
 		}
 	}
+	root.InitDefaultVersionFlag()
+	root.Flags().Lookup("version").Usage = "say which version this is"
 }
 
 func versionCommand(program, version string) *cobra.Command {
