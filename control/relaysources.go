@@ -76,8 +76,11 @@ func (d *daemon) relayLookups(network keys.NetworkID) []mainline.Lookup {
 // seekRelays tells the DHT what to search for besides members.
 func (d *daemon) seekRelays(now time.Time) {
 	network, strangers := d.mesh.relays.seeks(now)
-	d.seek.network.Store(network)
-	d.seek.strangers.Store(strangers)
+	if began := !d.seek.network.Swap(network) && network; !d.seek.strangers.Swap(strangers) && strangers || began {
+		if d.sources.dht != nil {
+			d.sources.dht.Wake()
+		}
+	}
 	if lost := d.mesh.relays.lost(now); len(lost) > 0 || d.seek.lost.Load() != nil {
 		d.seek.lost.Store(&lost)
 	}
