@@ -17,35 +17,35 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: deps
-deps: ## install what tests and demo need from Debian (as root)
+deps: ## install what tests and demo need on Debian (as root)
 	@integration/deps
 
 .PHONY: build
-build: ## build bin/credant and bin/credant-relay: static, reproducible, version stamped
+build: ## both programs in bin: static, reproducible, stamped
 	$(GO_BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o bin/credant ./cmd/credant
 	$(GO_BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o bin/credant-relay ./cmd/credant-relay
 
 .PHONY: demo
-demo: ## two machines behind two NATs find each other, here and now (as root)
+demo: ## two machines behind NATs find each other (as root)
 	@integration/deps demo
 	@$(MAKE) --no-print-directory build
 	@go run ./integration/demo -credant bin/credant
 
 .PHONY: test
 test: export CREDANT_TEST_STRICT := 1
-test: deps lint build bin/vmrun ## everything; a test that cannot run fails
+test: deps lint build bin/vmrun ## everything; a test that cannot run fails (as root)
 	@$(MAKE) --no-print-directory test-unit
 	@$(MAKE) --no-print-directory test-integration
 	@$(MAKE) --no-print-directory test-kernel
 	@$(MAKE) --no-print-directory test-idle # last and alone: what it measures is small
 
 .PHONY: test-unit
-test-unit: ## every package, with the race detector, and what it cannot run without it
+test-unit: ## every package, race detector on where it can be
 	go test -race -skip '/kernel$$' $$(go list ./... | grep -v /integration/scenario)
 	go test ./discovery/mainline ./control/relayd
 
 .PHONY: test-integration
-test-integration: build ## the built binary in an internet of network namespaces (as root)
+test-integration: build ## the programs in a small internet (as root)
 	go test -count=1 -timeout 15m -skip '^TestKernel|^TestIdle' $(SCENARIOS)
 
 .PHONY: test-idle
@@ -54,7 +54,7 @@ test-idle: build ## what an idle node costs; takes six minutes (as root)
 
 .PHONY: test-kernel
 test-kernel: export CREDANT_TEST_KERNEL := 1
-test-kernel: build bin/vmrun ## kernel WireGuard, under Debian's stock kernel in QEMU (as root)
+test-kernel: build bin/vmrun ## WireGuard of Debian's kernel, in QEMU (as root)
 	go test -count=1 -p 1 -timeout 15m -skip '/embedded$$' -exec '$(CURDIR)/bin/vmrun -timeout 15m --' $(KERNEL)
 	go test -count=1 -timeout 15m -run '^TestKernel' -exec '$(CURDIR)/bin/vmrun -timeout 15m --' $(SCENARIOS)
 
@@ -84,13 +84,13 @@ bench: ## every benchmark
 	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v /integration)
 
 .PHONY: bench-gossip
-bench-gossip: ## rounds, seconds, datagrams and bytes of gossip at 10 and 100 nodes, simulated
+bench-gossip: ## what gossip costs at 10 and 100 nodes, simulated
 	go test -run '^$$' -bench '^BenchmarkSimulation$$' -benchtime 1x ./discovery/gossip
 
 .PHONY: bench-relay
-bench-relay: deps ## what a relay costs a packet, beside coturn and a minimal forwarder (as root)
+bench-relay: deps ## what a packet costs this relay and coturn (as root)
 	go run ./integration/bench/relay
 
 .PHONY: clean
-clean: ## remove what was built; the cache of integration/deps stays
+clean: ## remove bin; what integration/deps downloaded stays
 	rm -rf bin
