@@ -216,7 +216,7 @@ func (c *Client) up(now time.Time, from netip.AddrPort, challenge wire.Challenge
 	l := &c.link
 	was, moved := *l, l.addr != from
 	forgotten := c.session == nil || !c.session.isWith(challenge)
-	// A relay that has forgotten a session counts its pushes from 1 again, so
+	// A relay that has forgotten a session may count its pushes from 1 again, so
 	// one that it may have forgotten is not gone on with.
 	anew := forgotten || c.session.lost || was.state == StateDown ||
 		c.session.number > 0 && (c.isIdle() || c.isStale(now))
