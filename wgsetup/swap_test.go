@@ -271,6 +271,10 @@ func (l *swapLab) traffic(t *testing.T, perSecond int) *traffic {
 	return tr
 }
 
+// window is less than what fits into any queue on the way: a process that has
+// to wait for a CPU loses nothing by that alone.
+const window = 250
+
 func (tr *traffic) send(side int, to netip.AddrPort, interval time.Duration) {
 	b := make([]byte, 100)
 	for next := time.Now(); ; next = next.Add(interval) {
@@ -279,6 +283,9 @@ func (tr *traffic) send(side int, to netip.AddrPort, interval time.Duration) {
 			return
 		case <-time.After(time.Until(next)):
 		}
+		if tr.outstanding(side) >= window {
+			continue
+		}
 		binary.BigEndian.PutUint32(b, uint32(tr.sent[side]))
 		if _, err := tr.sockets[side].WriteToUDPAddrPort(b, to); err != nil {
 			tr.t.Errorf("send: %v", err)
@@ -286,6 +293,13 @@ func (tr *traffic) send(side int, to netip.AddrPort, interval time.Duration) {
 		}
 		tr.sent[side]++
 	}
+}
+
+// outstanding is how many were sent after the last one that arrived.
+func (tr *traffic) outstanding(side int) int {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return tr.sent[side] - len(tr.arrived[1-side])
 }
 
 func (tr *traffic) receive(side int) {
@@ -312,7 +326,7 @@ func (tr *traffic) receive(side int) {
 func (tr *traffic) stop() (lost [2][]int) {
 	close(tr.ends)
 	tr.sending.Wait()
-	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if lost = tr.missing(); lost[0] == nil && lost[1] == nil {
 			break
 		}
