@@ -46,22 +46,11 @@ func relayMain() {
 // TestScripts runs credant-relay as people do, on loopback addresses that no
 // other test uses.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
-		RequireExplicitExec: true,
-		RequireUniqueNames:  true,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exit2":   clitest.Exit2,
-			"waitfor": clitest.WaitFor,
-			"signal":  signalRelay,
-		},
-		Setup: func(e *testscript.Env) error {
-			e.Setenv("GORACE", clitest.QuickExit)
-			e.Setenv("STATE", filepath.Join(e.WorkDir, "state"))
-			e.Setenv("CREDANT_RELAY_STATE_DIR", filepath.Join(e.WorkDir, "state"))
-			e.Setenv("ADDRESS", fmt.Sprintf("127.%d.%d.%d", 64+rand.IntN(64), rand.IntN(256), 1+rand.IntN(254)))
-			return os.Mkdir(filepath.Join(e.WorkDir, "etc"), 0o755)
-		},
+	clitest.RunScripts(t, signalRelay, func(e *testscript.Env) error {
+		e.Setenv("STATE", filepath.Join(e.WorkDir, "state"))
+		e.Setenv("CREDANT_RELAY_STATE_DIR", filepath.Join(e.WorkDir, "state"))
+		e.Setenv("ADDRESS", fmt.Sprintf("127.%d.%d.%d", 64+rand.IntN(64), rand.IntN(256), 1+rand.IntN(254)))
+		return os.Mkdir(filepath.Join(e.WorkDir, "etc"), 0o755)
 	})
 }
 

@@ -50,35 +50,24 @@ func TestMain(m *testing.M) {
 // TestScripts runs credant as people do. The commands are the real ones; in
 // place of the daemon stands runStub, which the scripts direct by TEST_DAEMON.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
-		RequireExplicitExec: true,
-		RequireUniqueNames:  true,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exit2":   clitest.Exit2,
-			"waitfor": clitest.WaitFor,
-			"signal":  signalDaemon,
-		},
-		Setup: func(e *testscript.Env) error {
-			// A socket's path has at most 107 bytes.
-			run, err := os.MkdirTemp("", "credant")
-			if err != nil {
+	clitest.RunScripts(t, signalDaemon, func(e *testscript.Env) error {
+		// A socket's path has at most 107 bytes.
+		run, err := os.MkdirTemp("", "credant")
+		if err != nil {
+			return err
+		}
+		e.Defer(func() { endDaemons(run); os.RemoveAll(run) })
+		for _, dir := range []string{"etc", "state"} {
+			if err := os.Mkdir(filepath.Join(e.WorkDir, dir), 0o755); err != nil {
 				return err
 			}
-			e.Defer(func() { endDaemons(run); os.RemoveAll(run) })
-			for _, dir := range []string{"etc", "state"} {
-				if err := os.Mkdir(filepath.Join(e.WorkDir, dir), 0o755); err != nil {
-					return err
-				}
-			}
-			e.Setenv("GORACE", clitest.QuickExit)
-			e.Setenv("TEST_RUN", run)
-			e.Setenv("TEST_ETC", filepath.Join(e.WorkDir, "etc"))
-			e.Setenv("CREDANT_STATE_DIR", filepath.Join(e.WorkDir, "state"))
-			e.Setenv("RUN", run)
-			e.Setenv("STATE", filepath.Join(e.WorkDir, "state"))
-			return nil
-		},
+		}
+		e.Setenv("TEST_RUN", run)
+		e.Setenv("TEST_ETC", filepath.Join(e.WorkDir, "etc"))
+		e.Setenv("CREDANT_STATE_DIR", filepath.Join(e.WorkDir, "state"))
+		e.Setenv("RUN", run)
+		e.Setenv("STATE", filepath.Join(e.WorkDir, "state"))
+		return nil
 	})
 }
 

@@ -1,5 +1,3 @@
-// Package clitest is what the tests of this repository's commands have in
-// common: commands for scripts (testscript) that run a program as people do.
 package clitest
 
 import (
@@ -35,18 +33,35 @@ func (m Main) Run() int {
 // a second at the end of each process.
 const QuickExit = "atexit_sleep_ms=0"
 
-// Exit2 is the script command `exit2 PROGRAM ARGUMENT...`: a command line that
-// must be found wrong.
-func Exit2(ts *testscript.TestScript, _ bool, args []string) {
+// RunScripts runs the scripts of testdata/script as people type them. They have
+// the commands `exit2 PROGRAM ARGUMENT...`, `waitfor FILE [REGEXP]`, and signal;
+// setup prepares the folder of each.
+func RunScripts(t *testing.T, signal func(*testscript.TestScript, bool, []string), setup func(*testscript.Env) error) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exit2": exit2, "waitfor": waitFor, "signal": signal,
+		},
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("GORACE", QuickExit)
+			return setup(e)
+		},
+	})
+}
+
+// exit2 runs a command line that must be found wrong.
+func exit2(ts *testscript.TestScript, _ bool, args []string) {
 	var exit *exec.ExitError
 	if err := ts.Exec(args[0], args[1:]...); !errors.As(err, &exit) || exit.ExitCode() != cli.ExitUsage {
 		ts.Fatalf("exit code 2 expected: %v", err)
 	}
 }
 
-// WaitFor is the script command `waitfor FILE [REGEXP]`: it waits until the file
-// is there and, with a pattern, has a line that matches.
-func WaitFor(ts *testscript.TestScript, _ bool, args []string) {
+// waitFor waits until the file is there and, with a pattern, has a line that
+// matches.
+func waitFor(ts *testscript.TestScript, _ bool, args []string) {
 	pattern := ""
 	if len(args) > 1 {
 		pattern = args[1]
