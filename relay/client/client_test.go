@@ -103,6 +103,33 @@ func TestRefreshAndBlobTakeOneRoundTrip(t *testing.T) {
 	}
 }
 
+// However often the blob changes, and whatever the relay thinks of that: the last
+// one is there in the end.
+func TestManyBlobs(t *testing.T) {
+	for _, every := range []time.Duration{time.Millisecond, 50 * time.Millisecond, 300 * time.Millisecond} {
+		w := newWorld(t, 1)
+		e := w.runEngine()
+		w.jitter = 100 * time.Millisecond
+		a, b := w.add(main4), w.add(main4)
+		b.client.SetBlob(w.now, []byte("b"))
+		a.client.SetBlob(w.now, []byte("a"))
+		w.run(time.Second)
+		a.forget()
+		for i := range byte(50) {
+			a.client.SetBlob(w.now, []byte{i})
+			w.run(every)
+		}
+		w.run(5 * time.Second)
+		found := told[Found](b)
+		if len(found) == 0 || found[len(found)-1].Blob[0] != 49 || a.client.Status().LastError != "" {
+			t.Errorf("every %v: b was told %+v, the relay refused %v", every, found, e.Stats().Refused)
+		}
+		if n := len(a.sent); n > 60 {
+			t.Errorf("every %v: sent %d", every, n)
+		}
+	}
+}
+
 // What a registered client with a bound pair costs while nothing happens.
 func TestIdle(t *testing.T) {
 	w := newWorld(t, 1)

@@ -189,7 +189,7 @@ func (c *Client) down(now time.Time, reason string) {
 	l.state, l.reason, l.since = StateDown, reason, now
 	c.dropCalls()
 	c.pausePairs()
-	c.registration.registered = false
+	c.registration.unregistered()
 	if len(l.asks) == 0 {
 		l.ask(now)
 	}
@@ -238,7 +238,7 @@ func (c *Client) up(now time.Time, from netip.AddrPort, challenge wire.Challenge
 	}
 	switch {
 	case anew:
-		c.registration.registered = false
+		c.registration.unregistered()
 		if forgotten {
 			c.registration.again = time.Time{}
 		}

@@ -21,6 +21,7 @@ const (
 type registration struct {
 	blob       []byte // nil: not to be registered
 	registered bool   // with blob, or the one before
+	current    bool   // with blob
 	again      time.Time
 	refreshAt  time.Time
 	trouble    string // why the node is not registered
@@ -54,7 +55,7 @@ func (c *Client) setBlob(now time.Time, blob []byte) {
 		}
 		r.blob, r.found, r.have, r.others = nil, nil, wire.Have{}, 0
 		was := r.registered || c.calls.main[register] != nil
-		r.registered, r.stale = false, time.Time{}
+		r.registered, r.current, r.stale = false, false, time.Time{}
 		c.drop(c.calls.main[register])
 		if was && len(c.pairs.list) == 0 {
 			c.leave(now)
@@ -64,11 +65,18 @@ func (c *Client) setBlob(now time.Time, blob []byte) {
 	if bytes.Equal(blob, r.blob) {
 		return
 	}
-	r.blob = slices.Clone(blob)
+	r.blob, r.current = slices.Clone(blob), false
 	c.drop(c.calls.main[leave])
-	if c.link.state == StateUp && now.After(r.again) {
-		c.register(now)
+	if k := c.calls.main[register]; k != nil && (k.tries == 0 || k.tries > callsUnanswered) {
+		c.drop(k)
 	}
+}
+
+// toRegister reports whether the blob is still to be said. One waits for the
+// answer to the one before: they must not overtake each other.
+func (c *Client) toRegister() bool {
+	r := &c.registration
+	return r.blob != nil && !r.current && c.calls.main[register] == nil
 }
 
 func (c *Client) register(now time.Time) {
@@ -86,6 +94,9 @@ func (c *Client) refresh(now time.Time) {
 		c.start(now, &call{op: allocate, peers: peers})
 	}
 }
+
+// unregistered has everything registered again.
+func (r *registration) unregistered() { r.registered, r.current = false, false }
 
 // leave tells the relay to forget this node, unless it is down.
 func (c *Client) leave(now time.Time) {
@@ -110,7 +121,7 @@ func (c *Client) advanceRegistration(now time.Time) {
 	}
 	switch {
 	case c.calls.main[register] != nil && c.calls.main[register].tries <= callsUnanswered:
-	case r.blob != nil && !r.registered && c.calls.main[register] == nil && !now.Before(r.again):
+	case c.toRegister() && !now.Before(r.again):
 		c.register(now)
 	case c.mayRefresh() && !now.Before(r.refreshAt):
 		c.refresh(now)
@@ -122,7 +133,7 @@ func (c *Client) nextRegistration(sooner func(time.Time)) {
 	if k := c.calls.main[register]; c.link.state != StateUp || k != nil && k.tries <= callsUnanswered {
 		return
 	}
-	if r.blob != nil && !r.registered && c.calls.main[register] == nil {
+	if c.toRegister() {
 		sooner(r.again)
 	}
 	if c.mayRefresh() {
@@ -134,7 +145,8 @@ func (c *Client) registered(now time.Time, k *call, g *wire.Registered) {
 	r := &c.registration
 	r.trouble = ""
 	again := r.registered && slices.Equal(r.addrs, g.Addrs)
-	r.registered, r.addrs, r.first, r.last = true, g.Addrs, g.First, g.Last
+	r.registered, r.current = true, bytes.Equal(k.blob, r.blob)
+	r.addrs, r.first, r.last = g.Addrs, g.First, g.Last
 	c.keptFor(now, g.Lifetime)
 	if !again {
 		c.tell(Registered{slices.Clone(g.Addrs)})
