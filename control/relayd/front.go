@@ -162,11 +162,11 @@ func (f *fronts) handle(d datagram) {
 }
 
 func (f *fronts) answerSTUN(d datagram) {
-	response, leave, ok := f.stun.Respond(time.Now(), d.data, d.at, d.from)
+	response, leave, to, ok := f.stun.Respond(time.Now(), d.data, d.at, d.from)
 	if !ok {
 		return // counted there
 	}
-	if f.send(leave, d.from, response) == nil {
+	if f.send(leave, to, response) == nil {
 		f.stunAnswers.Add(1)
 	}
 }

@@ -15,9 +15,10 @@ type datagram struct {
 }
 
 const (
-	// largestDatagram is the most that a protocol of the front port sends: a DHT
-	// message of an Ethernet frame. Relay frames end at 1,200 bytes.
-	largestDatagram = 1500
+	// largestDatagram is the most that a protocol of the front port sends: a STUN
+	// request with a padding of 1,500 bytes, that asks whether fragments pass. DHT
+	// messages fit an Ethernet frame, relay frames end at 1,200 bytes.
+	largestDatagram = 1600
 	// inboxSize bounds what waits while the loop is busy: three megabytes, part
 	// of a second of flood. What does not fit is dropped and counted.
 	inboxSize = 2048

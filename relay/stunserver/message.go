@@ -9,18 +9,19 @@ import (
 const (
 	headerSize = 20
 	cookie     = 0x2112a442 // RFC 8489, Section 5
-	// maxRequest is the longest datagram looked at: RFC 8489, Section 6.1, wants
-	// messages under the path MTU.
-	maxRequest = 1500
+	// maxRequest is the longest datagram looked at: one with a PADDING of a whole
+	// MTU, that is meant to be fragmented.
+	maxRequest = 1600
 
 	bindingRequest  = 0x0001
 	bindingResponse = 0x0101
 	bindingError    = 0x0111
 
+	attrMappedAddress          = 0x0001
+	attrChangeRequest          = 0x0003
 	attrUsername               = 0x0006
 	attrMessageIntegrity       = 0x0008
 	attrErrorCode              = 0x0009
-	attrChangeRequest          = 0x0003
 	attrUnknownAttributes      = 0x000a
 	attrRealm                  = 0x0014
 	attrNonce                  = 0x0015
@@ -28,6 +29,8 @@ const (
 	attrPasswordAlgorithm      = 0x001d
 	attrUserhash               = 0x001e
 	attrXORMappedAddress       = 0x0020
+	attrPadding                = 0x0026
+	attrResponsePort           = 0x0027
 	attrFingerprint            = 0x8028
 	attrResponseOrigin         = 0x802b
 	attrOtherAddress           = 0x802c
@@ -40,11 +43,27 @@ const (
 
 // request is what a Binding request asks for.
 type request struct {
-	transaction [12]byte
-	changeIP    bool
-	changePort  bool
-	fingerprint bool
-	unknown     []uint16
+	transaction          [12]byte
+	changeIP, changePort bool
+	responsePort         uint16 // 0: none
+	padded               bool
+	padding              int
+	fingerprint          bool
+	unknown              []uint16
+}
+
+// discovers lists the attributes of RFC 5780 that it cannot be answered without.
+func (r *request) discovers() (attributes []uint16) {
+	if r.changeIP || r.changePort {
+		attributes = append(attributes, attrChangeRequest)
+	}
+	if r.responsePort != 0 {
+		attributes = append(attributes, attrResponsePort)
+	}
+	if r.padded {
+		attributes = append(attributes, attrPadding)
+	}
+	return attributes
 }
 
 // parseRequest returns why b is no Binding request, or "".
@@ -85,6 +104,13 @@ func parseRequest(b []byte) (r request, drop string) {
 				return r, DropMalformed
 			}
 			r.changeIP, r.changePort = value[3]&4 != 0, value[3]&2 != 0
+		case kind == attrResponsePort:
+			if size < 2 || size > 4 || binary.BigEndian.Uint16(value) == 0 { // with its own padding, or without
+				return r, DropMalformed
+			}
+			r.responsePort = binary.BigEndian.Uint16(value)
+		case kind == attrPadding:
+			r.padded, r.padding = true, size
 		case kind < comprehensionOptional && !understood(kind) && len(r.unknown) < maxUnknown:
 			r.unknown = append(r.unknown, kind)
 		}
@@ -148,13 +174,15 @@ func appendAddress(b []byte, kind uint16, addr netip.AddrPort, mask [16]byte) []
 	return append(b, ip...)
 }
 
-// appendUnknown appends the refusal of RFC 8489, Section 6.3.1.
-func appendUnknown(b []byte, unknown []uint16) []byte {
-	const reason = "Unknown Attribute" // Section 14.8
+// appendError appends ERROR-CODE (RFC 8489, Section 14.8).
+func appendError(b []byte, code int, reason string) []byte {
 	b = appendAttr(b, attrErrorCode, 4+len(reason))
-	b = append(b, 0, 0, 4, 20)
-	b = append(b, reason...)
-	b = pad(b)
+	b = append(b, 0, 0, byte(code/100), byte(code%100))
+	return pad(append(b, reason...))
+}
+
+// appendUnknown appends UNKNOWN-ATTRIBUTES.
+func appendUnknown(b []byte, unknown []uint16) []byte {
 	b = appendAttr(b, attrUnknownAttributes, 2*len(unknown))
 	for _, kind := range unknown {
 		b = binary.BigEndian.AppendUint16(b, kind)

@@ -18,6 +18,10 @@ const (
 
 var reasons = [...]string{DropMalformed, DropNotBinding, DropFingerprint, DropSource, DropRateLimited}
 
+// firstResponsePort is the least that RESPONSE-PORT may ask for: nobody's service
+// is to hear from us.
+const firstResponsePort = 1024
+
 // Config says where the server answers.
 type Config struct {
 	// Addrs are its own addresses; the first two of a family serve RFC 5780.
@@ -56,9 +60,10 @@ func New(c Config) *Server {
 }
 
 // Respond answers a datagram that came to the own address at. The response, which
-// is the caller's, must leave from the own address leave, and go to from. It is
-// not ok when there is nothing to send; Drops counts why.
-func (s *Server) Respond(now time.Time, datagram []byte, at, from netip.AddrPort) (response []byte, leave netip.AddrPort, ok bool) {
+// is the caller's, must leave from the own address leave and go to to: that is
+// from, or another port of its address where the request asks for that. It is not
+// ok when there is nothing to send; Drops counts why.
+func (s *Server) Respond(now time.Time, datagram []byte, at, from netip.AddrPort) (response []byte, leave, to netip.AddrPort, ok bool) {
 	r, drop := parseRequest(datagram)
 	if drop == "" && !canReceive(from) {
 		drop = DropSource
@@ -68,32 +73,46 @@ func (s *Server) Respond(now time.Time, datagram []byte, at, from netip.AddrPort
 	}
 	if drop != "" {
 		s.drops[slices.Index(reasons[:], drop)].Add(1)
-		return nil, netip.AddrPort{}, false
+		return nil, netip.AddrPort{}, netip.AddrPort{}, false
 	}
 
 	other, discovery := s.other(at, from)
-	if (r.changeIP || r.changePort) && !discovery {
-		r.unknown = append(r.unknown, attrChangeRequest)
+	if !discovery {
+		r.unknown = append(r.unknown, r.discovers()...)
 	}
-	if len(r.unknown) > 0 {
-		b := appendHeader(make([]byte, 0, 128), bindingError, r.transaction)
-		return finish(appendUnknown(b, r.unknown), r.fingerprint), at, true
+	b := make([]byte, 0, 160+r.padding)
+	switch {
+	case len(r.unknown) > 0:
+		b = appendHeader(b, bindingError, r.transaction)
+		b = appendUnknown(appendError(b, 420, "Unknown Attribute"), r.unknown)
+		return finish(b, r.fingerprint), at, from, true
+	case r.responsePort != 0 && (r.padded || r.responsePort < firstResponsePort):
+		b = appendError(appendHeader(b, bindingError, r.transaction), 400, "Bad Request")
+		return finish(b, r.fingerprint), at, from, true
 	}
-	leave = at
+
+	leave, to = at, from
 	if r.changeIP {
 		leave = netip.AddrPortFrom(other.Addr(), leave.Port())
 	}
 	if r.changePort {
 		leave = netip.AddrPortFrom(leave.Addr(), other.Port())
 	}
-
-	b := appendHeader(make([]byte, 0, 128), bindingResponse, r.transaction)
+	if r.responsePort != 0 {
+		to = netip.AddrPortFrom(from.Addr(), r.responsePort)
+	}
+	b = appendHeader(b, bindingResponse, r.transaction)
 	b = appendAddress(b, attrXORMappedAddress, from, [16]byte(b[4:headerSize]))
 	if discovery {
+		b = appendAddress(b, attrMappedAddress, from, [16]byte{})
 		b = appendAddress(b, attrResponseOrigin, leave, [16]byte{})
 		b = appendAddress(b, attrOtherAddress, other, [16]byte{})
 	}
-	return finish(b, r.fingerprint), leave, true
+	if r.padded {
+		b = appendAttr(b, attrPadding, r.padding)
+		b = pad(append(b, make([]byte, r.padding)...))
+	}
+	return finish(b, r.fingerprint), leave, to, true
 }
 
 // other returns OTHER-ADDRESS for what came to at: the other address and the
