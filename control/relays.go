@@ -279,6 +279,9 @@ func (m *mesh) chooseHomes(now time.Time) (changed bool) {
 			s.client.SetBlob(now, nil)
 		}
 	}
+	for i, s := range best {
+		s.client.SetStandby(now, i > 0)
+	}
 	if changed {
 		m.publisher.dirty = true
 	}

@@ -151,6 +151,33 @@ func TestIdle(t *testing.T) {
 	}
 }
 
+// A registration in reserve lives on half of the datagrams, and what was missed
+// comes at once when it is called in.
+func TestStandby(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(main4), w.add(main4)
+	a.client.SetBlob(w.now, []byte("a"))
+	b.client.SetBlob(w.now, []byte("b"))
+	a.client.SetStandby(w.now, true)
+	w.run(5 * time.Second)
+	before := a.kinds()[wire.KindRequest]
+	const minutes = 11
+	w.run(minutes * time.Minute)
+	if n := a.kinds()[wire.KindRequest] - before; n != minutes*int(time.Minute/standbyEvery)+1 {
+		t.Errorf("%d requests in %d minutes", n, minutes)
+	}
+	if !a.client.Status().Registered {
+		t.Error("not registered any more")
+	}
+	at := w.now
+	a.client.SetStandby(w.now, false)
+	a.pump()
+	w.run(time.Second)
+	if c := a.client; c.registration.refreshAt.Sub(at) > refreshEvery+rtt || c.registration.refreshAt.Sub(at) < refreshEvery {
+		t.Errorf("the next refresh but one is after %v", c.registration.refreshAt.Sub(at))
+	}
+}
+
 func TestNobodyThere(t *testing.T) {
 	w := newWorld(t, 1)
 	w.relay.dead = true

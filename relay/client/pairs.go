@@ -223,7 +223,7 @@ func (c *Client) allocated(now time.Time, peers []keys.NodePublic, list []wire.A
 		}
 	}
 	if !c.registration.registered {
-		c.keptFor(now, 0)
+		c.kept(now)
 	}
 	for _, peer := range peers {
 		if p := c.pairs.by[peer]; p != nil && !p.granted && !p.next.After(now) {

@@ -13,6 +13,9 @@ import (
 
 const (
 	refreshEvery = 25 * time.Second // under the 30 s for which the strictest NATs keep a mapping
+	// standbyEvery is for a registration in reserve: most NATs keep a mapping that
+	// has carried answers for longer than a minute.
+	standbyEvery = 55 * time.Second
 	// maxFound is how many other nodes a relay can name.
 	maxFound = 64
 )
@@ -24,6 +27,8 @@ type registration struct {
 	current    bool   // with blob
 	again      time.Time
 	refreshAt  time.Time
+	lifetime   time.Duration // that the relay grants; zero: not known
+	standby    bool
 	trouble    string // why the node is not registered
 
 	others      int
@@ -147,7 +152,8 @@ func (c *Client) registered(now time.Time, k *call, g *wire.Registered) {
 	again := r.registered && slices.Equal(r.addrs, g.Addrs)
 	r.registered, r.current = true, bytes.Equal(k.blob, r.blob)
 	r.addrs, r.first, r.last = g.Addrs, g.First, g.Last
-	c.keptFor(now, g.Lifetime)
+	r.lifetime = g.Lifetime
+	c.kept(now)
 	if !again {
 		c.tell(Registered{slices.Clone(g.Addrs)})
 	}
@@ -155,18 +161,36 @@ func (c *Client) registered(now time.Time, k *call, g *wire.Registered) {
 	c.sweep(k.began, g.Others)
 }
 
-// keptFor sets the next refresh.
-func (c *Client) keptFor(now time.Time, lifetime time.Duration) {
-	every := refreshEvery
-	if lifetime > 0 {
-		every = max(min(every, lifetime/3), 5*time.Second)
+// SetStandby keeps the registration in reserve: it is refreshed so seldom that a
+// strict NAT may not let in what the relay pushes. That comes with the next
+// refresh, which is at once when the reserve is called in.
+func (c *Client) SetStandby(now time.Time, standby bool) {
+	r := &c.registration
+	if r.standby == standby {
+		return
 	}
-	c.registration.refreshAt = now.Add(every)
+	r.standby = standby
+	if !standby && r.registered {
+		r.refreshAt = now
+	}
+}
+
+// kept sets the next refresh.
+func (c *Client) kept(now time.Time) {
+	r := &c.registration
+	every := refreshEvery
+	if r.standby {
+		every = standbyEvery
+	}
+	if r.lifetime > 0 {
+		every = max(min(every, r.lifetime/2), 5*time.Second)
+	}
+	r.refreshAt = now.Add(every)
 }
 
 func (c *Client) refreshed(now, sent time.Time, others int) {
 	c.registration.trouble = ""
-	c.keptFor(now, 0)
+	c.kept(now)
 	c.sweep(sent, others)
 }
 
