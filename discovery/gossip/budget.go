@@ -60,9 +60,10 @@ var (
 
 // The budgets of one peer.
 var (
-	// hearLimit is of the digests and wants that are read, and of what is said
-	// in answer. A comparison of 4,096 records takes about 70.
+	// hearLimit is of the digests that are read, and of what is said in answer.
 	hearLimit = limit{rate: 1, burst: 96}
+	// wantLimit is of the wants that are read: a hundred copies a second need 9.
+	wantLimit = limit{rate: 10, burst: 64}
 	// newsLimit is of the news that is pushed on. More of it is announced only:
 	// 64 in one datagram.
 	newsLimit = limit{rate: 2, burst: 32}

@@ -17,10 +17,14 @@ const (
 // ReceiveDigest takes a digest of a peer. It returns the reason for which it
 // was dropped, or nothing.
 func (g *Gossip) ReceiveDigest(now time.Time, from keys.NodePublic, d wire.Digest) string {
-	p, reason := g.hear(now, from)
-	if p == nil {
-		return reason
+	p := g.peers[from]
+	switch {
+	case p == nil || !p.working:
+		return dropNotWorking
+	case !p.heard.take(now, hearLimit, 1):
+		return dropRateLimit
 	}
+	g.changed(now)
 	g.set.sync()
 	g.follow(p, d.Follow)
 	switch {
@@ -36,19 +40,6 @@ func (g *Gossip) ReceiveDigest(now time.Time, from keys.NodePublic, d wire.Diges
 		}
 	}
 	return ""
-}
-
-// hear returns the peer if it works and has budget to be listened to.
-func (g *Gossip) hear(now time.Time, from keys.NodePublic) (*peer, string) {
-	p := g.peers[from]
-	if p == nil || !p.working {
-		return nil, dropNotWorking
-	}
-	if !p.heard.take(now, hearLimit, 1) {
-		return nil, dropRateLimit
-	}
-	g.changed(now)
-	return p, ""
 }
 
 // readSums answers sums that differ with pages of where they do.
@@ -161,9 +152,6 @@ func (g *Gossip) supply(now time.Time, p *peer, missing []wire.NodeHash) {
 // this node lacks.
 func (g *Gossip) read(now time.Time, p *peer, e wire.Entry) bool {
 	p.shown(e, g.set.seq(e.Node))
-	if k := g.set.byHash[e.Node]; k != nil && e.Node != p.hash {
-		k.gossiped = true
-	}
 	if !g.set.lacks(e) {
 		return false
 	}

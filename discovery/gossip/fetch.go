@@ -47,11 +47,11 @@ func (g *Gossip) offer(now time.Time, p *peer, e wire.Entry) {
 	p.looked = false
 }
 
-// isOffered says whether a peer has offered the record.
+// isOffered says whether a peer has offered this very record.
 func (g *Gossip) isOffered(e wire.Entry) bool {
 	return slices.ContainsFunc(g.order, func(p *peer) bool {
 		i, ok := slices.BinarySearchFunc(p.offers, e.Node, byNode)
-		return ok && p.offers[i].Seq >= e.Seq
+		return ok && p.offers[i] == e
 	})
 }
 
@@ -106,7 +106,7 @@ func (g *Gossip) wanted(now time.Time, p *peer) (w wire.Want) {
 	}
 	p.ask.take(now, askLimit, len(w.Entries))
 	if p.asked == 0 {
-		p.progressAt = now
+		p.progressAt, p.came = now, false
 	}
 	p.asked += len(w.Entries)
 	return w
@@ -140,7 +140,7 @@ func (g *Gossip) arrived(now time.Time, sender *peer, e wire.Entry) bool {
 	if a.of != sender {
 		return false
 	}
-	sender.progressAt, sender.fruitless = now, 0
+	sender.progressAt, sender.came, sender.fruitless = now, true, 0
 	sender.gained++
 	return true
 }
@@ -154,7 +154,7 @@ func (g *Gossip) giveUp(now time.Time) {
 			continue
 		}
 		g.release(p)
-		if p.gained > 0 {
+		if p.came {
 			p.compare(now)
 			continue
 		}
@@ -166,10 +166,14 @@ func (g *Gossip) giveUp(now time.Time) {
 // ReceiveWant takes a want of a peer. It returns the reason for which it was
 // dropped, or nothing. What this node does not have is passed over.
 func (g *Gossip) ReceiveWant(now time.Time, from keys.NodePublic, w wire.Want) string {
-	p, reason := g.hear(now, from)
-	if p == nil {
-		return reason
+	p := g.peers[from]
+	switch {
+	case p == nil || !p.working:
+		return dropNotWorking
+	case !p.wants.take(now, wantLimit, 1):
+		return dropRateLimit
 	}
+	g.changed(now)
 	for _, e := range w.Entries {
 		if seq := g.set.seq(e.Node); seq > e.Seq {
 			p.owe(now, wire.Entry{Node: e.Node, Seq: seq})

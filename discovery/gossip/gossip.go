@@ -24,7 +24,8 @@ type Config struct {
 }
 
 // Output is a signal to be sealed for a node and sent over its path. Whoever
-// sends an Introduce may add where it sees the node introduced.
+// sends an Introduce may add where it sees the node introduced; what is in a
+// digest must not be changed.
 type Output struct {
 	To     keys.NodePublic
 	Signal wire.Signal
@@ -140,12 +141,11 @@ func (g *Gossip) Learned(now time.Time, node, from keys.NodePublic) {
 		sender.shown(e, e.Seq)
 	}
 	k := g.set.put(now, node, m.Record.Seq)
-	if known := g.set.byHash[e.Node]; known != nil && (old || !from.IsZero() && from != node) {
-		known.gossiped = true
-	}
 	if k == nil {
 		return
 	}
+	// Whoever has it later may have it from this node.
+	k.gossiped = k.gossiped || old || !from.IsZero() && from != node
 	k.via = from
 	if !alive(now, m) {
 		return

@@ -31,7 +31,7 @@ type peer struct {
 	// toldUpstream is what the peer was told last of upstream.
 	toldUpstream bool
 
-	heard, news, ask, owed bucket
+	heard, wants, news, ask, owed bucket
 
 	sending
 	comparing
@@ -74,8 +74,9 @@ type fetching struct {
 	asked  int          // of them; no answer yet
 	// progressAt is when the first of them was asked for, or the last came.
 	progressAt time.Time
-	gained     int // records since the last comparison
-	fruitless  int // times in a row that nothing came
+	came       bool // something of it
+	gained     int  // records since the last comparison
+	fruitless  int  // times in a row that nothing came
 	// pausedTill: offers are passed over until then.
 	pausedTill time.Time
 }
@@ -171,7 +172,8 @@ func (p *peer) stop() {
 
 // rested says that the peer has all its budgets again.
 func (p *peer) rested(now time.Time, records int) bool {
-	return p.heard.full(now, hearLimit) && p.news.full(now, newsLimit) && p.ask.full(now, askLimit) &&
+	return p.heard.full(now, hearLimit) && p.wants.full(now, wantLimit) &&
+		p.news.full(now, newsLimit) && p.ask.full(now, askLimit) &&
 		p.owed.full(now, owedLimit(records)) && !now.Before(p.pausedTill) &&
 		now.Sub(p.comparedAt) >= comparePause
 }

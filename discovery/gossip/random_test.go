@@ -11,7 +11,7 @@ import (
 
 var (
 	seedFlag = flag.Uint64("seed", 0, "run random worlds of this seed only (0: a range)")
-	runsFlag = flag.Int("runs", 40, "how many random worlds to run")
+	runsFlag = flag.Int("runs", 24, "how many random worlds to run")
 )
 
 // Whatever happened before, once nodes can speak to each other in some shape,
@@ -36,7 +36,7 @@ func randomWorld(t *testing.T, seed uint64) {
 	w.delay = time.Duration(1+w.rng.IntN(100)) * time.Millisecond
 	w.loss = w.rng.Float64() * 0.4
 	n := 2 + w.rng.IntN(12)
-	if seed%10 == 0 {
+	if seed%12 == 0 {
 		n = 80 // more than one page
 	}
 	for range n {

@@ -33,7 +33,7 @@ func (g *Gossip) touch(now time.Time) {
 	if at.After(g.settleBy) {
 		at = g.settleBy
 	}
-	g.settleAt, g.beatAt = at, time.Time{}
+	g.settleAt = at
 }
 
 // beat asks for the comparisons that are due.
@@ -49,7 +49,9 @@ func (g *Gossip) beat(now time.Time) {
 			}
 		}
 		g.pause = beatShortest
-		g.beatAt = now.Add(g.spreadPause())
+		if at := now.Add(g.spreadPause()); g.beatAt.IsZero() || at.Before(g.beatAt) {
+			g.beatAt = at
+		}
 	}
 	if g.beatAt.IsZero() || now.Before(g.beatAt) {
 		return

@@ -30,7 +30,7 @@ type known struct {
 	since time.Time
 	// via is who brought the newest first; zero: nobody else.
 	via keys.NodePublic
-	// gossiped: a third node has that record too.
+	// gossiped: a third node had a record of it before this one.
 	gossiped bool
 }
 
@@ -43,6 +43,8 @@ type set struct {
 	byHash map[wire.NodeHash]*known
 	own    own
 	viewed view
+	// synced are the sizes of Book and set for which sync has done all it can.
+	synced [2]int
 }
 
 // own is this node's own record.
@@ -66,13 +68,11 @@ func newSet(c Config) *set {
 // sync takes what was filed in the Book without a word: what is remembered from
 // an earlier run.
 func (s *set) sync() {
-	if s.book.Len() == len(s.byHash) {
+	sizes := [2]int{s.book.Len(), len(s.byHash)}
+	if sizes[0] == sizes[1] || sizes == s.synced {
 		return
 	}
 	s.forgetDropped()
-	if s.book.Len() == len(s.byHash) {
-		return
-	}
 	for _, m := range s.book.All() {
 		if k := s.byHash[wire.HashNode(m.Record.Node)]; k != nil {
 			continue
@@ -81,6 +81,7 @@ func (s *set) sync() {
 			k.gossiped = true // it says nothing about the paths of now
 		}
 	}
+	s.synced = [2]int{s.book.Len(), len(s.byHash)}
 }
 
 // put takes a record and returns what is known of the node if that is news,
