@@ -79,7 +79,8 @@ func (c *Client) refusedCall(now time.Time, k *call, e *wire.Error) {
 		}
 		return
 	}
-	c.trouble(k, k.op.String()+": "+e.Error())
+	reason := c.refusal(e)
+	c.trouble(k, k.op.String()+": "+reason)
 	c.drop(k)
 	again := now.Add(retryAfter(e.Code, e.RetryAfter))
 	switch k.op {
@@ -89,7 +90,7 @@ func (c *Client) refusedCall(now time.Time, k *call, e *wire.Error) {
 		c.registration.refreshAt = again
 		for _, peer := range k.peers {
 			if p := c.pairs.by[peer]; p != nil && !p.granted {
-				c.refusePair(p, e.Error(), again)
+				c.refusePair(p, reason, again)
 			}
 		}
 	case bind:
@@ -101,6 +102,14 @@ func (c *Client) refusedCall(now time.Time, k *call, e *wire.Error) {
 			c.askSoon(now)
 		}
 	}
+}
+
+// refusal says the relay's no to whoever reads the status.
+func (c *Client) refusal(e *wire.Error) string {
+	if e.Code == wire.CodeForbidden && e.Text == "" {
+		return "relay does not serve this network: start it with --allow " + c.signer.Network.String() + ", or take another one"
+	}
+	return e.Error()
 }
 
 // trouble notes what is wrong with what the call is for.

@@ -161,7 +161,7 @@ func (c *Client) refusedBind(now time.Time, p *pair, e *wire.Error, again time.T
 	case wire.CodeQuota:
 		p.next = again
 	default:
-		c.refusePair(p, "bind: "+e.Error(), again)
+		c.refusePair(p, "bind: "+c.refusal(e), again)
 	}
 }
 

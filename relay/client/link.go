@@ -59,8 +59,17 @@ type asking struct {
 		tx wire.TransactionID
 		at time.Time
 	}
-	n    int
-	next time.Time
+	n     int
+	next  time.Time
+	other bool // somebody with another key has answered
+}
+
+// unanswered says why there is no answer.
+func (a *asking) unanswered() string {
+	if a.other {
+		return a.to.String() + " has another key: use the line that credant-relay prints there now"
+	}
+	return "no answer to " + a.to.String()
 }
 
 func (a *asking) isDue(now time.Time) bool { return !now.Before(a.next) }
@@ -143,7 +152,7 @@ func (c *Client) advanceLink(now time.Time) {
 			continue
 		}
 		if a.n >= asksUnanswered && l.state != StateDown {
-			c.down(now, "no answer to "+a.to.String())
+			c.down(now, a.unanswered())
 			break // asks have begun anew, or go on
 		}
 		a.send(c, now)
@@ -204,8 +213,15 @@ func (c *Client) receiveChallenge(now time.Time, from netip.AddrPort, b []byte) 
 		}
 		return "unasked"
 	}
-	challenge, rtt, err := c.link.asks[i].open(now, b, c.link.want)
+	a := c.link.asks[i]
+	challenge, rtt, err := a.open(now, b, c.link.want)
 	if err != nil {
+		if _, _, wrong := a.open(now, b, wire.ServerPublic{}); wrong == nil {
+			a.other = true
+			if c.link.state == StateDown {
+				c.link.reason = a.unanswered()
+			}
+		}
 		return wire.DropReason(err)
 	}
 	return c.up(now, from, challenge, rtt)
