@@ -81,15 +81,15 @@ func (m *mesh) wantsRelay(now time.Time, p *peer) bool {
 func (m *mesh) pairRelays(now time.Time, p *peer) []*relayServer {
 	var list []*relayServer
 	add := func(s *relayServer) {
-		if s != nil && !s.leaving && len(list) < pairRelayLimit && !slices.Contains(list, s) {
+		if !s.leaving && len(list) < pairRelayLimit && !slices.Contains(list, s) {
 			list = append(list, s)
 		}
 	}
 	mine := m.relays.homes()
 	var theirs []*relayServer
 	for _, r := range p.record.Relays {
-		if isGlobal(r.Addr.Addr()) || m.onLink(r.Addr.Addr()) || m.relays.byKey(r.Key) != nil {
-			theirs = append(theirs, m.addRelay(now, memberRelay, r.Key, r.Addr))
+		if s := m.addRelay(now, memberRelay, r.Key, r.Addr); s != nil && !slices.Contains(theirs, s) {
+			theirs = append(theirs, s)
 		}
 	}
 	for _, s := range mine {
@@ -201,7 +201,7 @@ func (m *mesh) relaySaid(now, wall time.Time, s *relayServer, o client.Output) (
 	case client.Up:
 		m.relayUp(now, s, o)
 	case client.Registered:
-		s.public = o.Addrs
+		s.public, s.regular, s.refused = o.Addrs, true, time.Time{}
 		m.publisher.dirty = true
 	case client.Found:
 		m.foundAt(now, wall, s, o)
@@ -209,10 +209,11 @@ func (m *mesh) relaySaid(now, wall time.Time, s *relayServer, o client.Output) (
 		delete(s.seen, o.Node)
 	case client.Allocated:
 		m.setRelayed(now, s, o.Peer, relayedAddr{addr: o.Addr})
+		return true
 	case client.Bound:
 		m.setRelayed(now, s, o.Peer, relayedAddr{o.Addr, o.Ready})
+		return true
 	case client.Lost:
-		s.error = o.Reason
 		if p := m.peers[o.Peer]; p != nil {
 			m.dropRelayed(now, s, p)
 		}
@@ -228,12 +229,8 @@ func (m *mesh) relaySaid(now, wall time.Time, s *relayServer, o client.Output) (
 }
 
 func (m *mesh) relayUp(now time.Time, s *relayServer, o client.Up) {
-	if s.key.IsZero() {
-		if other := m.relays.byKey(o.Key); other != nil {
-			m.mergeRelay(now, other, s)
-			return
-		}
-		s.key = o.Key
+	if m.identified(now, s, o.Key) {
+		return
 	}
 	if !s.up {
 		m.event("relay", "", fmt.Sprintf("relay %s answers in %s", o.Addr, o.RTT.Round(time.Millisecond/10)), false)
@@ -246,16 +243,6 @@ func (m *mesh) relayUp(now time.Time, s *relayServer, o client.Up) {
 		}
 	}
 	m.publisher.observed(now, o.Observed)
-}
-
-// mergeRelay gives what was said of one relay to the other, which turned out to
-// be the same.
-func (m *mesh) mergeRelay(now time.Time, into, from *relayServer) {
-	into.class = min(into.class, from.class)
-	m.relays.all = slices.DeleteFunc(m.relays.all, func(s *relayServer) bool { return s == from })
-	for _, a := range from.addrs {
-		m.addRelay(now, into.class, into.key, a)
-	}
 }
 
 func (m *mesh) relayDown(now time.Time, s *relayServer, reason string) {
@@ -301,8 +288,8 @@ func (m *mesh) foundAt(now, wall time.Time, s *relayServer, o client.Found) {
 // setRelayed takes an allocation, or what became of one.
 func (m *mesh) setRelayed(now time.Time, s *relayServer, node keys.NodePublic, a relayedAddr) {
 	p := m.peers[node]
-	if p == nil {
-		return
+	if _, wanted := slices.BinarySearchFunc(s.pairs, node, keys.NodePublic.Compare); p == nil || !wanted {
+		return // given up since the client said so
 	}
 	if p.relayed == nil {
 		p.relayed = make(map[*relayServer]relayedAddr)
@@ -335,27 +322,37 @@ func (m *mesh) tellRelayed(now time.Time, s *relayServer) {
 // answer or is not the pair's choice any more is left out as soon as there is
 // something else.
 func (m *mesh) tellAgent(now time.Time, p *peer) {
-	sound := func(s *relayServer) bool { return s.usable() && slices.Contains(p.relays, s) }
-	better := false
-	for s, a := range p.relayed {
-		better = better || a.ready && sound(s)
-	}
-	var list []natpunch.Relayed
-	for s, a := range p.relayed {
-		if !better || sound(s) {
-			list = append(list, natpunch.Relayed{Addr: a.addr, Ready: a.ready})
+	var sound, rest []natpunch.Relayed
+	ready := false
+	for _, s := range m.relays.all { // in the same order each time
+		a, ok := p.relayed[s]
+		switch {
+		case !ok:
+		case s.usable() && slices.Contains(p.relays, s):
+			sound = append(sound, natpunch.Relayed{Addr: a.addr, Ready: a.ready})
+			ready = ready || a.ready
+		default:
+			rest = append(rest, natpunch.Relayed{Addr: a.addr, Ready: a.ready})
 		}
 	}
-	m.agent.SetRelayed(now, p.node, list)
+	if !ready {
+		sound = append(sound, rest...)
+	}
+	m.agent.SetRelayed(now, p.node, sound)
 }
 
 // receiveRelay takes a relay's frame.
 func (m *mesh) receiveRelay(now time.Time, from netip.AddrPort, b []byte) string {
-	s := m.relays.owner(from)
-	if s == nil {
-		return "unknown-relay"
+	reason := "unknown-relay"
+	for _, s := range m.relays.all {
+		// Two may be said to be at one address, and one of them is not.
+		if s.client != nil && s.client.Owns(from) {
+			if reason = s.client.Receive(now, from, b); reason == "" {
+				break
+			}
+		}
 	}
-	return s.client.Receive(now, from, b)
+	return reason
 }
 
 // measure lets the relayed paths of a peer be measured when that is due.
@@ -374,16 +371,34 @@ func (m *mesh) measure(now time.Time, p *peer) {
 func (m *mesh) relayRecords() []wire.Relay {
 	var all []wire.Relay
 	for _, s := range m.relays.homes() {
-		addrs := s.public
-		if len(addrs) == 0 {
-			addrs = []netip.AddrPort{s.addr}
+		if !s.regular {
+			continue
 		}
-		for _, a := range addrs[:min(len(addrs), wire.MaxRelays/homeRelays)] {
-			if a.IsValid() {
-				all = append(all, wire.Relay{Key: s.key, Addr: a})
-			}
+		for _, a := range s.tellable() {
+			all = append(all, wire.Relay{Key: s.key, Addr: a})
 		}
 	}
+	return all
+}
+
+// tellable are the relay's addresses that are worth telling others: where it
+// answers this node, and what it says itself of the internet's.
+func (r *relayServer) tellable() []netip.AddrPort {
+	var all []netip.AddrPort
+	add := func(a netip.AddrPort) {
+		if a.IsValid() && len(all) < wire.MaxRelays/homeRelays && !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	if isGlobal(r.addr.Addr()) {
+		add(r.addr)
+	}
+	for _, a := range r.public {
+		if isGlobal(a.Addr()) {
+			add(a)
+		}
+	}
+	add(r.addr)
 	return all
 }
 

@@ -44,6 +44,8 @@ const (
 	unusedRelay    = 10 * time.Minute
 	lostAfter      = 10 * time.Second     // a relay may have another address
 	suspectAfter   = 2 * time.Second      // the least between two checks of a relay that packets do not come from
+	registerWithin = 3 * time.Second      // a relay that answers
+	refusedAgain   = 10 * time.Minute     // to try one that did not
 	homeAdvantage  = 5 * time.Millisecond // that a relay must be nearer to become home instead of another
 	relaysReviewed = 10 * time.Second     // at the latest
 )
@@ -57,18 +59,24 @@ type relays struct {
 	lonely time.Time // since when one is needed and none answers; zero: not
 	dirty  bool      // something changed that decides who is used for what
 	next   time.Time // of the next review without that
+	spent  [strangerRelay + 1]askBudget
 }
 
 // relayServer is one relay as this node sees it.
 type relayServer struct {
 	class   relayClass
-	key     relaywire.ServerPublic // zero: whoever answers
-	addrs   []netip.AddrPort       // where it is said to be
+	key     relaywire.ServerPublic // zero: not known yet
+	anyKey  bool                   // named by its address alone: whoever answers there
+	addrs   []netip.AddrPort       // where it is said to be, by members alone last
+	hearsay int                    // how many of addrs members alone say
 	client  *client.Client         // nil: never asked yet
 	up      bool
 	leaving bool
 	back    time.Time // when one that left may be used again
 	home    bool
+	homeAt  time.Time        // since when
+	regular bool             // it has registered this node
+	refused time.Time        // when it was given up for not doing so; zero: it was not
 	addr    netip.AddrPort   // where it answers
 	public  []netip.AddrPort // all its addresses, as it says itself
 	rtt     time.Duration
@@ -77,6 +85,7 @@ type relayServer struct {
 	used    time.Time // when it was last home or had a pair
 	error   string
 	silent  time.Time // since when it does not answer; zero: it does
+	added   time.Time
 	suspect time.Time // when it was last asked because a pair's packets stayed away
 }
 
@@ -95,6 +104,9 @@ func (r *relayServer) name() string {
 // usable tells whether new pairs may go there.
 func (r *relayServer) usable() bool { return r.up && !r.leaving }
 
+// serves tells whether it is not known to be of little use.
+func (r *relayServer) serves() bool { return r.usable() && r.refused.IsZero() }
+
 func (r *relays) byKey(key relaywire.ServerPublic) *relayServer {
 	for _, s := range r.all {
 		if !key.IsZero() && s.key == key {
@@ -104,90 +116,20 @@ func (r *relays) byKey(key relaywire.ServerPublic) *relayServer {
 	return nil
 }
 
-// owner is the relay that a datagram from the address belongs to.
-func (r *relays) owner(from netip.AddrPort) *relayServer {
-	for _, s := range r.all {
-		if s.client != nil && s.client.Owns(from) {
-			return s
-		}
-	}
-	return nil
-}
-
-// isRelay tells whether the address is one of a relay's, and so no member's.
-func (r *relays) isRelay(a netip.AddrPort) bool { return r.owner(a) != nil }
-
-// addRelay takes an address at which a relay is said to be. A zero key is
-// whoever answers there.
-func (m *mesh) addRelay(now time.Time, class relayClass, key relaywire.ServerPublic, addr netip.AddrPort) *relayServer {
-	r := &m.relays
-	s := r.byKey(key)
-	if s == nil {
-		i := slices.IndexFunc(r.all, func(s *relayServer) bool {
-			return slices.Contains(s.addrs, addr) && (key.IsZero() || s.key.IsZero())
-		})
-		if i >= 0 {
-			s = r.all[i]
-		}
-	}
-	if s == nil {
-		if !r.room(class) {
-			m.drops.count("relays-full")
-			return nil
-		}
-		s = &relayServer{class: class, key: key, used: now, seen: make(map[keys.NodePublic]bool)}
-		r.all = append(r.all, s)
-		r.dirty = true
-	}
-	if class < s.class {
-		s.class, r.dirty = class, true
-	}
-	if !slices.Contains(s.addrs, addr) && (len(s.addrs) < maxRelayAddrs || !s.up) {
-		s.addrs = append(s.addrs, addr)
-		s.addrs = slices.Clone(s.addrs[max(0, len(s.addrs)-maxRelayAddrs):])
-		if s.client != nil {
-			s.client.SetAddrs(now, s.addrs)
-		}
-	}
-	return s
-}
-
-// room makes room for one more relay, and tells whether there is some.
-func (r *relays) room(class relayClass) bool {
-	limit, of := maxRelays, func(*relayServer) bool { return true }
-	if class == strangerRelay {
-		limit, of = maxStrangers, func(s *relayServer) bool { return s.class == strangerRelay }
-	}
-	n, worst := 0, -1
-	for i, s := range r.all {
-		if !of(s) {
-			continue
-		}
-		n++
-		if s.home || len(s.pairs) > 0 || s.class < class || s.class == ownRelay || s.up && s.class == class {
-			continue
-		}
-		if worst < 0 || cmp.Or(cmp.Compare(s.class, r.all[worst].class), r.all[worst].used.Compare(s.used)) > 0 {
-			worst = i
-		}
-	}
-	if n < limit {
-		return true
-	}
-	if worst < 0 {
-		return false
-	}
-	r.all = slices.Delete(r.all, worst, worst+1)
-	return true
-}
-
-// rank orders relays by what they may be used for before, then by distance.
+// rank orders relays by what they may be used for before, then by distance. Those
+// that do not serve this node come last.
 func rank(a, b *relayServer) int {
 	near := func(s *relayServer) time.Duration {
 		if s.home {
 			return s.rtt - min(max(homeAdvantage, s.rtt/5), s.rtt)
 		}
 		return s.rtt
+	}
+	if a, b := a.refused.IsZero(), b.refused.IsZero(); a != b {
+		if a {
+			return -1
+		}
+		return 1
 	}
 	return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(near(a), near(b)))
 }
@@ -200,11 +142,14 @@ func (m *mesh) reviewRelays(now time.Time) (more bool) {
 		return false
 	}
 	r.dirty, r.next = false, now.Add(relaysReviewed)
-	m.reviewNeed(now)
 	for _, s := range r.all {
 		if s.leaving && !now.Before(s.back) {
 			s.leaving = false // its client has found out by now whether it is there
 		}
+		m.reviewService(now, s)
+	}
+	m.reviewNeed(now)
+	for _, s := range r.all {
 		if s.client == nil && m.mayAsk(now, s) {
 			s.client = client.New(r.config, client.Server{Key: s.key, Addrs: s.addrs})
 			s.client.SetAddrs(now, s.addrs)
@@ -216,6 +161,24 @@ func (m *mesh) reviewRelays(now time.Time) (more bool) {
 	return changed
 }
 
+// reviewService finds out which relays answer and do not register this node, so
+// that they do not stand in the way of those that do.
+func (m *mesh) reviewService(now time.Time, s *relayServer) {
+	switch {
+	case !s.refused.IsZero():
+		if now.Sub(s.refused) >= refusedAgain && !s.home {
+			s.refused = time.Time{}
+		}
+	case !s.home || s.regular:
+	case now.Sub(s.homeAt) < registerWithin:
+		m.relays.reviewAt(s.homeAt.Add(registerWithin))
+	default:
+		s.refused = now
+		why := cmp.Or(s.client.Status().LastError, "no answer")
+		m.event("relay", "", "relay "+s.name()+" does not register this node: "+why, false)
+	}
+}
+
 // reviewNeed finds out whether somebody is needed to relay and nobody is there.
 func (m *mesh) reviewNeed(now time.Time) {
 	r := &m.relays
@@ -223,7 +186,7 @@ func (m *mesh) reviewNeed(now time.Time) {
 	for _, p := range m.peers {
 		need = need || !p.working() || p.viaRelay()
 	}
-	have := slices.ContainsFunc(r.all, func(s *relayServer) bool { return s.class < strangerRelay && s.usable() })
+	have := slices.ContainsFunc(r.all, func(s *relayServer) bool { return s.class < strangerRelay && s.serves() })
 	switch {
 	case have || !need:
 		r.lonely = time.Time{}
@@ -245,7 +208,7 @@ func (r *relays) strangers(now time.Time) bool {
 func (m *mesh) mayAsk(now time.Time, s *relayServer) bool {
 	if s.class == memberRelay {
 		return len(s.pairs) > 0 || !slices.ContainsFunc(m.relays.all, func(o *relayServer) bool {
-			return o.class < memberRelay && o.usable()
+			return o.class < memberRelay && o.serves()
 		})
 	}
 	return true
@@ -271,7 +234,7 @@ func (m *mesh) chooseHomes(now time.Time) (changed bool) {
 		if home == s.home {
 			continue
 		}
-		s.home, changed = home, true
+		s.home, s.homeAt, s.regular, changed = home, now, false, true
 		if home {
 			s.client.SetBlob(now, m.blob)
 		} else {
@@ -309,7 +272,7 @@ func (r *relays) forgetUnused(now time.Time) {
 func (r *relays) homes() []*relayServer {
 	var homes []*relayServer
 	for _, s := range r.all {
-		if s.home && !s.key.IsZero() {
+		if s.home {
 			homes = append(homes, s)
 		}
 	}
@@ -317,11 +280,12 @@ func (r *relays) homes() []*relayServer {
 	return homes
 }
 
-// lost are relays that do not answer any more where they were.
+// lost are relays that do not answer any more where they were. One that a member
+// names and that never did is not worth a search.
 func (r *relays) lost(now time.Time) []relaywire.ServerPublic {
 	var keys []relaywire.ServerPublic
 	for _, s := range r.all {
-		if !s.key.IsZero() && !s.silent.IsZero() && now.Sub(s.silent) > lostAfter {
+		if !s.key.IsZero() && (s.class < memberRelay || s.addr.IsValid()) && !s.silent.IsZero() && now.Sub(s.silent) > lostAfter {
 			keys = append(keys, s.key)
 		}
 	}
@@ -332,7 +296,7 @@ func (r *relays) lost(now time.Time) []relaywire.ServerPublic {
 // this network while none of ours answers, and strangers' while none does.
 func (r *relays) seeks(now time.Time) (network, strangers bool) {
 	up := func(below relayClass) bool {
-		return slices.ContainsFunc(r.all, func(s *relayServer) bool { return s.class < below && s.usable() })
+		return slices.ContainsFunc(r.all, func(s *relayServer) bool { return s.class < below && s.serves() })
 	}
 	return !up(memberRelay), !r.lonely.IsZero() && !up(strangerRelay)
 }

@@ -104,6 +104,8 @@ type simHost struct {
 	woken  time.Time // earliest pending wake-up
 	off    bool
 	events []localapi.Event
+	steps  int
+	spy    func(to netip.AddrPort, b []byte) // where set, told of what is sent
 }
 
 type simNAT struct {
@@ -180,6 +182,7 @@ func (h *simHost) step() {
 	if h.off {
 		return
 	}
+	h.steps++
 	e := h.mesh.advance(h.w.now, h.wallTime())
 	h.perform(e)
 	if e.look {
@@ -205,6 +208,9 @@ func (h *simHost) perform(e effects) {
 	}
 	if err := e.steer(h.device, func(b []byte, to netip.AddrPort) error {
 		h.w.sent++
+		if h.spy != nil {
+			h.spy(to, b)
+		}
 		h.w.send(h, to, b)
 		return nil
 	}); err != nil {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/relay"
 	relaywire "github.com/credant/credant/relay/wire"
 )
@@ -18,6 +19,7 @@ type simRelay struct {
 	open   map[uint16]bool
 	flows  map[relay.FlowKey]relay.Flow
 	off    bool
+	allow  []keys.NetworkID
 	woken  time.Time
 	// forwarded counts datagrams.
 	forwarded int
@@ -39,7 +41,7 @@ func (w *world) relay(addr string) *simRelay {
 func (r *simRelay) boot(identity relaywire.ServerPrivate) {
 	r.off = false
 	r.open, r.flows = map[uint16]bool{}, map[relay.FlowKey]relay.Flow{}
-	r.server = relay.New(relay.Config{Identity: identity, Locals: []netip.Addr{r.addr}})
+	r.server = relay.New(relay.Config{Identity: identity, Locals: []netip.Addr{r.addr}, Allow: r.allow})
 	r.key = identity.Public()
 	r.step()
 }

@@ -156,6 +156,9 @@ func (m *mesh) statusRelays() []localapi.Relay {
 		if !s.key.IsZero() {
 			r.Key = s.key.String()
 		}
+		if s.client != nil {
+			r.LastError = cmp.Or(s.client.Status().LastError, s.error)
+		}
 		if s.up {
 			rtt := milliseconds(s.rtt)
 			r.RTTMillis = &rtt

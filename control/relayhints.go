@@ -1,0 +1,198 @@
+package control
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/credant/credant/discovery/keys"
+	relaywire "github.com/credant/credant/relay/wire"
+)
+
+// Where relays are is said by the user, by the DHT and by members. Nobody but the
+// user is trusted with more than a few asks: what a member or a DHT node names may
+// be a machine that wants nothing of this.
+
+const (
+	// A new address that somebody else than the user names costs one of so many asks
+	// of its class, and one comes back after each pause.
+	askBurst = 32
+	askPause = 10 * time.Second
+	// youngRelay is how long a relay may take to answer before it gives way to
+	// another.
+	youngRelay = 4 * time.Second
+)
+
+// askBudget bounds how many new addresses are asked.
+type askBudget struct {
+	used int
+	at   time.Time
+}
+
+func (b *askBudget) take(now time.Time) bool {
+	if spared := int(now.Sub(b.at) / askPause); spared > 0 {
+		b.used, b.at = max(0, b.used-spared), now
+	}
+	if b.used >= askBurst {
+		return false
+	}
+	b.used++
+	return true
+}
+
+// addRelay takes an address at which a relay is said to be. A zero key is
+// whoever answers there. It returns nil where that relay is not to be used.
+func (m *mesh) addRelay(now time.Time, class relayClass, key relaywire.ServerPublic, addr netip.AddrPort) *relayServer {
+	r := &m.relays
+	s, hearsay := r.named(key, addr), class == memberRelay
+	if s != nil && !s.lacks(addr, hearsay) {
+		return r.is(s, class)
+	}
+	if class != ownRelay && (!usableHint(addr, m.onLink) || !r.spent[class].take(now)) {
+		if s == nil {
+			m.drops.count("relay-address")
+		}
+		return s
+	}
+	if s == nil {
+		if !r.room(now, class) {
+			m.drops.count("relays-full")
+			return nil
+		}
+		s = &relayServer{class: class, key: key, anyKey: key.IsZero(), used: now, added: now, seen: make(map[keys.NodePublic]bool)}
+		r.all = append(r.all, s)
+		r.dirty = true
+	}
+	if s.isAt(addr, hearsay); s.client != nil {
+		s.client.SetAddrs(now, s.addrs)
+	}
+	return r.is(s, class)
+}
+
+// is takes what kind of relay somebody says it is.
+func (r *relays) is(s *relayServer, class relayClass) *relayServer {
+	if class < s.class {
+		s.class, r.dirty = class, true
+	}
+	return s
+}
+
+// named finds the relay with the key, or the one that is not told from it yet. A
+// relay that is named by its address alone is whoever answers there, which need not
+// be the one that somebody else says is there.
+func (r *relays) named(key relaywire.ServerPublic, addr netip.AddrPort) *relayServer {
+	if s := r.byKey(key); s != nil {
+		return s
+	}
+	i := slices.IndexFunc(r.all, func(s *relayServer) bool {
+		if !slices.Contains(s.addrs, addr) {
+			return false
+		}
+		return s.anyKey && (key.IsZero() || s.key.IsZero()) || key.IsZero() && s.up && s.addr == addr
+	})
+	if i < 0 {
+		return nil
+	}
+	return r.all[i]
+}
+
+// lacks tells whether the address is worth taking. What members alone say never
+// takes the place of what is known otherwise.
+func (r *relayServer) lacks(addr netip.AddrPort, hearsay bool) bool {
+	sure := len(r.addrs) - r.hearsay
+	switch i := slices.Index(r.addrs, addr); {
+	case i >= 0:
+		return i >= sure && !hearsay
+	case r.up:
+		return len(r.addrs) < maxRelayAddrs
+	default:
+		return !hearsay || sure < maxRelayAddrs
+	}
+}
+
+// isAt takes an address that the relay lacks, in place of the oldest where there are
+// too many.
+func (r *relayServer) isAt(addr netip.AddrPort, hearsay bool) {
+	sure, said := slices.Clone(r.addrs[:len(r.addrs)-r.hearsay]), slices.Clone(r.addrs[len(r.addrs)-r.hearsay:])
+	said = slices.DeleteFunc(said, func(a netip.AddrPort) bool { return a == addr })
+	if hearsay {
+		said = append(said, addr)
+	} else {
+		sure = append(sure, addr)
+	}
+	sure = sure[max(0, len(sure)-maxRelayAddrs):]
+	said = said[max(0, len(said)-(maxRelayAddrs-len(sure))):]
+	r.addrs, r.hearsay = append(sure, said...), len(said)
+}
+
+// room makes room for one more relay, and tells whether there is some.
+func (r *relays) room(now time.Time, class relayClass) bool {
+	limit, of := maxRelays, func(*relayServer) bool { return true }
+	if class == strangerRelay {
+		limit, of = maxStrangers, func(s *relayServer) bool { return s.class == strangerRelay }
+	}
+	n, worst := 0, -1
+	for i, s := range r.all {
+		if !of(s) {
+			continue
+		}
+		n++
+		young := class != ownRelay && now.Sub(s.added) < youngRelay
+		if s.home || len(s.pairs) > 0 || s.class < class || s.class == ownRelay || young || s.up && s.class == class {
+			continue
+		}
+		if worst < 0 || cmp.Or(cmp.Compare(s.class, r.all[worst].class), r.all[worst].used.Compare(s.used)) > 0 {
+			worst = i
+		}
+	}
+	if n < limit {
+		return true
+	}
+	if worst < 0 {
+		return false
+	}
+	r.all = slices.Delete(r.all, worst, worst+1)
+	return true
+}
+
+// identified takes the key of a relay that answers, and tells whether the relay is
+// gone, because it turned out to be one that is known already.
+func (m *mesh) identified(now time.Time, s *relayServer, key relaywire.ServerPublic) (gone bool) {
+	if s.key == key {
+		return false
+	}
+	switch other := m.relays.byKey(key); {
+	case other == nil:
+	case other.class == memberRelay || other.anyKey: // its word for the address is no better
+		m.mergeRelay(now, s, other)
+	default:
+		m.mergeRelay(now, other, s)
+		return true
+	}
+	if !s.key.IsZero() {
+		m.event("relay", "", fmt.Sprintf("relay %s has another key now", s.name()), false)
+		m.publisher.dirty = true
+	}
+	s.key = key
+	return false
+}
+
+// mergeRelay gives what was said of one relay to the other, which turned out to
+// be the same.
+func (m *mesh) mergeRelay(now time.Time, into, from *relayServer) {
+	into.class = min(into.class, from.class)
+	for _, p := range m.peers {
+		m.dropRelayed(now, from, p)
+	}
+	m.relays.all = slices.DeleteFunc(m.relays.all, func(s *relayServer) bool { return s == from })
+	for i, a := range from.addrs {
+		if hearsay := i >= len(from.addrs)-from.hearsay; into.lacks(a, hearsay) {
+			into.isAt(a, hearsay)
+		}
+	}
+	if into.client != nil {
+		into.client.SetAddrs(now, into.addrs)
+	}
+}
