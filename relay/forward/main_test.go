@@ -48,6 +48,24 @@ func inNamespace(t testing.TB) {
 		ip := &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}
 		must(t, h.AddrAdd(lo, &netlink.Addr{IPNet: ip, Flags: unix.IFA_F_NODAD}))
 	}
+	for _, a := range []netip.Addr{own6, alice6, bob6} {
+		waitForAddress(t, a)
+	}
+}
+
+// waitForAddress waits until the kernel, which does so in its own time, has made
+// an IPv6 address usable: until then it loses what is sent there.
+func waitForAddress(t testing.TB, a netip.Addr) {
+	t.Helper()
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
+	must(t, err)
+	defer c.Close()
+	waitFor(t, a.String()+" usable", func() bool {
+		_, _ = c.WriteToUDPAddrPort([]byte("there?"), c.LocalAddr().(*net.UDPAddr).AddrPort())
+		must(t, c.SetReadDeadline(time.Now().Add(time.Millisecond)))
+		_, _, err := c.ReadFromUDPAddrPort(make([]byte, 10))
+		return err == nil
+	})
 }
 
 func must(t testing.TB, err error) {

@@ -51,6 +51,9 @@ func serve(t *testing.T) {
 		ip := &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}
 		must(t, h.AddrAdd(lo, &netlink.Addr{IPNet: ip, Flags: unix.IFA_F_NODAD}))
 	}
+	for _, a := range slices.Concat(local[2:], clients[1:]) {
+		waitForAddress(t, a)
+	}
 
 	s := New(Config{Addrs: local, Ports: ports})
 	sockets := make(map[netip.AddrPort]*net.UDPConn)
@@ -83,6 +86,23 @@ func serve(t *testing.T) {
 		}
 		serving.Wait()
 	})
+}
+
+// waitForAddress waits until the kernel, which does so in its own time, has made
+// an IPv6 address usable: until then it loses what is sent there.
+func waitForAddress(t *testing.T, a netip.Addr) {
+	t.Helper()
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
+	must(t, err)
+	defer c.Close()
+	for range 10_000 {
+		_, _ = c.WriteToUDPAddrPort([]byte("there?"), c.LocalAddr().(*net.UDPAddr).AddrPort())
+		must(t, c.SetReadDeadline(time.Now().Add(time.Millisecond)))
+		if _, _, err := c.ReadFromUDPAddrPort(make([]byte, 10)); err == nil {
+			return
+		}
+	}
+	t.Fatalf("%v is not usable", a)
 }
 
 func must(t *testing.T, err error) {
