@@ -380,6 +380,52 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// A node makes sure that news has reached those who rely on it, unless they
+// have shown it.
+func TestSettle(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		follows, shows bool
+		want           int
+	}{
+		{"follows", true, false, 1},
+		{"follows, and has it", true, true, 0},
+		{"does not follow", false, false, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBox(t, 1, 60)
+			for _, m := range b.members {
+				b.peer(m)
+			}
+			b.pass(time.Hour)
+			all := func() wire.Digest {
+				return wire.Digest{Last: wire.LastHash, Entries: b.h.g.set.view(b.w.now).entries, Follow: c.follows}
+			}
+			// No neighbour, so that no other reason to compare with it is likely.
+			var p *host
+			for _, m := range b.members {
+				if !b.h.g.peers[m.node].neighbor {
+					p = m
+				}
+			}
+			b.digest(p, all())
+			b.learn(b.members[0], keys.NodePublic{})
+			b.members[0].sign()
+			b.learn(b.members[0], keys.NodePublic{})
+			out := b.pass(time.Second)
+			if got := len(introducedTo(t, out, p)); (got > 0) != c.follows {
+				t.Fatalf("introduced to %d", got)
+			}
+			if c.shows {
+				b.digest(p, all())
+			}
+			if got := len(digestsTo(b.pass(settleAfter), p)); got != c.want {
+				t.Errorf("%d digests after news, want %d", got, c.want)
+			}
+		})
+	}
+}
+
 // Without news a node compares less and less.
 func TestRhythm(t *testing.T) {
 	b := newBox(t, 1, 3)
