@@ -90,7 +90,8 @@ func (r *relays) named(key relaywire.ServerPublic, addr netip.AddrPort) *relaySe
 		if !slices.Contains(s.addrs, addr) {
 			return false
 		}
-		return s.anyKey && (key.IsZero() || s.key.IsZero()) || key.IsZero() && s.up && s.addr == addr
+		there := s.up && (s.class == ownRelay || s.addr == addr)
+		return s.anyKey && (key.IsZero() || s.key.IsZero()) || key.IsZero() && there
 	})
 	if i < 0 {
 		return nil
@@ -177,6 +178,20 @@ func (m *mesh) identified(now time.Time, s *relayServer, key relaywire.ServerPub
 	}
 	s.key = key
 	return false
+}
+
+// joinAddresses takes a relay's word for all its addresses: what the user named by
+// one of them that this host cannot reach is no relay of its own.
+func (m *mesh) joinAddresses(now time.Time, s *relayServer) {
+	if s.class != ownRelay {
+		return
+	}
+	for _, o := range slices.Clone(m.relays.all) {
+		same := func(a netip.AddrPort) bool { return slices.Contains(s.public, a) }
+		if o != s && o.key.IsZero() && len(o.addrs) > 0 && !slices.ContainsFunc(o.addrs, func(a netip.AddrPort) bool { return !same(a) }) {
+			m.mergeRelay(now, s, o)
+		}
+	}
 }
 
 // mergeRelay gives what was said of one relay to the other, which turned out to

@@ -203,6 +203,7 @@ func (m *mesh) relaySaid(now, wall time.Time, s *relayServer, o client.Output) (
 	case client.Registered:
 		s.public, s.regular, s.refused = o.Addrs, true, time.Time{}
 		m.publisher.dirty = true
+		m.joinAddresses(now, s)
 	case client.Found:
 		m.foundAt(now, wall, s, o)
 	case client.Gone:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -171,8 +172,16 @@ func (h *simHost) boot(options ...hostOption) {
 		o(&c, h)
 	}
 	h.mesh = newMesh(h.w.now, c)
-	h.mesh.hostChanged(h.w.now, []netip.Prefix{netip.PrefixFrom(h.inner.Addr(), 24)})
+	h.mesh.hostChanged(h.w.now, []netip.Prefix{h.link()})
 	h.step()
+}
+
+// link is what the host can reach without a router.
+func (h *simHost) link() netip.Prefix {
+	if h.inner.Addr().Is6() {
+		return netip.PrefixFrom(h.inner.Addr(), 64)
+	}
+	return netip.PrefixFrom(h.inner.Addr(), 24)
 }
 
 func (h *simHost) wallTime() time.Time { return h.w.now.Add(h.wall) }
@@ -241,8 +250,7 @@ func (w *world) send(from *simHost, to netip.AddrPort, what any) {
 		return
 	}
 	source := from.inner
-	lan := netip.PrefixFrom(from.inner.Addr(), 24)
-	if lan.Contains(to.Addr()) {
+	if from.link().Contains(to.Addr()) {
 		for _, h := range w.hosts {
 			if h.nat == from.nat && h.inner == to {
 				w.after(200*time.Microsecond, func() { h.take(source, what) })
@@ -250,7 +258,7 @@ func (w *world) send(from *simHost, to netip.AddrPort, what any) {
 		}
 		return
 	}
-	if to.Addr().IsPrivate() {
+	if to.Addr().IsPrivate() || to.Addr().Is4() != from.inner.Addr().Is4() {
 		return
 	}
 	if from.nat != nil {
@@ -262,7 +270,7 @@ func (w *world) send(from *simHost, to netip.AddrPort, what any) {
 // arrive hands a datagram on the internet to whoever is at the address.
 func (w *world) arrive(source, to netip.AddrPort, what any) {
 	for _, r := range w.relays {
-		if r.addr == to.Addr() {
+		if slices.Contains(r.locals(), to.Addr()) {
 			r.take(source, to, what)
 		}
 	}

@@ -14,6 +14,8 @@ import (
 type simRelay struct {
 	w      *world
 	addr   netip.Addr
+	addr6  netip.Addr    // zero: none
+	slow   time.Duration // what it takes longer than others to answer and to forward
 	key    relaywire.ServerPublic
 	server *relay.Server
 	open   map[uint16]bool
@@ -41,9 +43,16 @@ func (w *world) relay(addr string) *simRelay {
 func (r *simRelay) boot(identity relaywire.ServerPrivate) {
 	r.off = false
 	r.open, r.flows = map[uint16]bool{}, map[relay.FlowKey]relay.Flow{}
-	r.server = relay.New(relay.Config{Identity: identity, Locals: []netip.Addr{r.addr}, Allow: r.allow})
+	r.server = relay.New(relay.Config{Identity: identity, Locals: r.locals(), Allow: r.allow})
 	r.key = identity.Public()
 	r.step()
+}
+
+func (r *simRelay) locals() []netip.Addr {
+	if r.addr6.IsValid() {
+		return []netip.Addr{r.addr, r.addr6}
+	}
+	return []netip.Addr{r.addr}
 }
 
 func (r *simRelay) front() netip.AddrPort { return netip.AddrPortFrom(r.addr, simFront) }
@@ -75,7 +84,7 @@ func (r *simRelay) take(from, at netip.AddrPort, what any) {
 		if r.mischief != nil {
 			r.mischief(deliver)
 		} else {
-			r.w.after(r.w.latency, deliver)
+			r.w.after(r.w.latency+r.slow, deliver)
 		}
 	}
 	r.step()
@@ -85,7 +94,7 @@ func (r *simRelay) step() {
 	for _, o := range r.server.Advance(r.w.now) {
 		switch o := o.(type) {
 		case relay.Send:
-			r.w.after(r.w.latency, func() { r.w.arrive(o.From, o.To, o.Data) })
+			r.w.after(r.w.latency+r.slow, func() { r.w.arrive(o.From, o.To, o.Data) })
 		case relay.OpenPort:
 			r.open[o.Port] = true
 		case relay.ClosePort:
