@@ -13,7 +13,7 @@ import (
 const module = "github.com/credant/credant/"
 
 // pure subpackages do no I/O: they are the vocabulary that rooms share.
-var pure = []string{"discovery/keys", "discovery/wire", "natpunch/demux", "relay/wire", "wgsetup/swap"}
+var pure = []string{"discovery/keys", "discovery/wire", "discovery/wire/codec", "natpunch/demux", "relay/wire", "wgsetup/swap"}
 
 // law is what a room may import besides itself and the pure subpackages. Whatever is not named here may import
 // nothing of ours but those.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // Beacon tells the machines on a link where a node's own port is. It is a hint:
@@ -19,10 +20,10 @@ type Beacon struct {
 }
 
 type beaconCBOR struct {
-	Node      bytes32 `cbor:"1,keyasint,omitzero"`
-	Port      uint16  `cbor:"2,keyasint,omitempty"`
-	Tx        uint64  `cbor:"3,keyasint,omitempty"`
-	WantReply bool    `cbor:"4,keyasint,omitempty"`
+	Node      codec.Bytes32 `cbor:"1,keyasint,omitzero"`
+	Port      uint16        `cbor:"2,keyasint,omitempty"`
+	Tx        uint64        `cbor:"3,keyasint,omitempty"`
+	WantReply bool          `cbor:"4,keyasint,omitempty"`
 }
 
 // SealBeacon seals b for the members on the link: BeaconSize bytes.
@@ -34,7 +35,7 @@ func SealBeacon(b Beacon, beaconKey [32]byte) ([]byte, error) {
 }
 
 func (b Beacon) encode() []byte {
-	return encode(beaconCBOR{bytes32(b.Node), b.Port, b.Tx, b.WantReply})
+	return codec.Encode(beaconCBOR{codec.Bytes32(b.Node), b.Port, b.Tx, b.WantReply})
 }
 
 // OpenBeacon reads what SealBeacon wrote.
@@ -52,7 +53,7 @@ func OpenBeacon(b []byte, beaconKey [32]byte) (Beacon, error) {
 
 func parseBeacon(body []byte) (Beacon, error) {
 	var c beaconCBOR
-	if err := decode(body, &c); err != nil {
+	if err := decoder.Decode(body, &c); err != nil {
 		return Beacon{}, err
 	}
 	b := Beacon{keys.NodePublic(c.Node), c.Port, c.Tx, c.WantReply}

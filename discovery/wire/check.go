@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // check applies every bound that needs nothing but the record.
@@ -60,12 +62,12 @@ func (r Record) checkLists() error {
 	}
 	for _, c := range r.Candidates {
 		// A type of a later version is passed over, but its place is counted.
-		if c.Type.known() && !validEndpoint(c.Addr) {
+		if c.Type.known() && !codec.ValidEndpoint(c.Addr) {
 			return fmt.Errorf("candidate %v: %w", c.Addr, ErrBound)
 		}
 	}
 	for _, x := range r.Relays {
-		if x.Key == [32]byte{} || !validEndpoint(x.Addr) {
+		if x.Key == [32]byte{} || !codec.ValidEndpoint(x.Addr) {
 			return fmt.Errorf("relay %v: %w", x.Addr, ErrBound)
 		}
 	}
@@ -138,12 +140,3 @@ func validSubnet(p netip.Prefix) bool {
 func validOverlay(a netip.Addr) bool {
 	return a.IsValid() && !a.Is4In6() && a.Zone() == "" && a.IsGlobalUnicast()
 }
-
-// validEndpoint reports whether a datagram could be sent there at all. Whether
-// it should be is for natpunch to judge.
-func validEndpoint(a netip.AddrPort) bool {
-	ip := a.Addr()
-	return a.IsValid() && a.Port() != 0 && !ip.IsUnspecified() && !ip.IsMulticast() && ip != broadcast
-}
-
-var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})

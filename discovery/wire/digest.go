@@ -8,6 +8,7 @@ import (
 	"math/bits"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 const (
@@ -88,15 +89,15 @@ func appendEntry(b []byte, e Entry) []byte {
 }
 
 type digestCBOR struct {
-	Sums    blob   `cbor:"1,keyasint,omitempty"`
-	From    uint64 `cbor:"2,keyasint,omitempty"`
-	Last    uint64 `cbor:"3,keyasint,omitempty"`
-	Entries blob   `cbor:"4,keyasint,omitempty"`
-	Follow  bool   `cbor:"5,keyasint,omitempty"`
+	Sums    codec.Blob `cbor:"1,keyasint,omitempty"`
+	From    uint64     `cbor:"2,keyasint,omitempty"`
+	Last    uint64     `cbor:"3,keyasint,omitempty"`
+	Entries codec.Blob `cbor:"4,keyasint,omitempty"`
+	Follow  bool       `cbor:"5,keyasint,omitempty"`
 }
 
 type wantCBOR struct {
-	Entries blob `cbor:"1,keyasint,omitempty"`
+	Entries codec.Blob `cbor:"1,keyasint,omitempty"`
 }
 
 func (d Digest) encode() *digestCBOR {

@@ -1,14 +1,11 @@
 package wire
 
 import (
-	"crypto/cipher"
 	"crypto/rand"
-	"encoding/binary"
 	"fmt"
 
-	"golang.org/x/crypto/chacha20poly1305"
-
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // Kind is what an envelope holds. The zero Kind is none.
@@ -42,12 +39,11 @@ const (
 const (
 	magic      = 0xa0
 	headerSize = 2
-	nonceSize  = chacha20poly1305.NonceSizeX
+	nonceSize  = codec.NonceSize
 	tagSize    = 8 // of a pair, the first bytes of the nonce
-	lengthSize = 2
 
 	// Overhead is what an envelope adds to the body it holds.
-	Overhead = headerSize + nonceSize + chacha20poly1305.Overhead + lengthSize
+	Overhead = headerSize + codec.Overhead
 )
 
 var kinds = [...]struct {
@@ -118,14 +114,9 @@ func seal(kind Kind, key [32]byte, nonce [nonceSize]byte, body []byte, size int)
 	if size > MaxSize || len(body) > size-Overhead {
 		return nil, fmt.Errorf("seal %v of %d bytes into %d: %w", kind, len(body), size, ErrSize)
 	}
-	b := make([]byte, headerSize+nonceSize, size)
-	b[0], b[1] = magic|Version, byte(kind)
-	copy(b[headerSize:], nonce[:])
-
-	plain := make([]byte, size-headerSize-nonceSize-chacha20poly1305.Overhead)
-	binary.BigEndian.PutUint16(plain, uint16(len(body)))
-	copy(plain[lengthSize:], body)
-	return newAEAD(key).Seal(b, nonce[:], plain, b[:headerSize]), nil
+	head := make([]byte, headerSize, size)
+	head[0], head[1] = magic|Version, byte(kind)
+	return codec.Seal(head, &key, nonce, body, size), nil
 }
 
 // Open returns the body of an envelope that Seal made. The envelope must have
@@ -181,41 +172,9 @@ func checkHeader(kind Kind, b []byte) error {
 }
 
 func open(kind Kind, key [32]byte, b []byte) ([]byte, error) {
-	nonce, sealed := b[headerSize:headerSize+nonceSize], b[headerSize+nonceSize:]
-	plain, err := newAEAD(key).Open(nil, nonce, sealed, b[:headerSize])
-	if err != nil {
-		return nil, fmt.Errorf("open %v: %w", kind, ErrSeal)
-	}
-	body, err := unpad(plain)
+	body, err := codec.Open(b, headerSize, &key)
 	if err != nil {
 		return nil, fmt.Errorf("open %v: %w", kind, err)
 	}
 	return body, nil
-}
-
-// unpad takes the body out of a plaintext. Padding that is not zero is refused,
-// so that one body has one plaintext of a size.
-func unpad(plain []byte) ([]byte, error) {
-	if len(plain) < lengthSize {
-		return nil, fmt.Errorf("no length: %w", ErrEncoding)
-	}
-	n := int(binary.BigEndian.Uint16(plain))
-	rest := plain[lengthSize:]
-	if n > len(rest) {
-		return nil, fmt.Errorf("length %d of %d: %w", n, len(rest), ErrEncoding)
-	}
-	for _, c := range rest[n:] {
-		if c != 0 {
-			return nil, fmt.Errorf("padding is not zero: %w", ErrEncoding)
-		}
-	}
-	return rest[:n:n], nil
-}
-
-func newAEAD(key [32]byte) cipher.AEAD {
-	aead, err := chacha20poly1305.NewX(key[:])
-	if err != nil {
-		panic("wire: " + err.Error()) // only a key of another length is refused
-	}
-	return aead
 }

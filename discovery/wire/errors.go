@@ -1,6 +1,10 @@
 package wire
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/credant/credant/discovery/wire/codec"
+)
 
 // Why a message was refused. Every error of a function that reads what came
 // from the network wraps exactly one of these, and DropReason names it.
@@ -8,8 +12,8 @@ var (
 	ErrVersion   = errors.New("unknown version")
 	ErrKind      = errors.New("unexpected kind")
 	ErrSize      = errors.New("wrong size")
-	ErrSeal      = errors.New("seal does not open")
-	ErrEncoding  = errors.New("malformed encoding")
+	ErrSeal      = codec.ErrSeal
+	ErrEncoding  = codec.ErrEncoding
 	ErrMissing   = errors.New("missing field")
 	ErrBound     = errors.New("value out of bounds")
 	ErrSignature = errors.New("bad signature")

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // Step is the place of a message in the exchange of hellos; zero is none.
@@ -64,23 +65,23 @@ type Hello struct {
 }
 
 type helloCBOR struct {
-	Step       uint8       `cbor:"1,keyasint"`
-	TxA        bytes16     `cbor:"2,keyasint,omitzero"`
-	TxB        bytes16     `cbor:"3,keyasint,omitzero"`
-	MaxVersion uint8       `cbor:"4,keyasint,omitempty"`
-	From       bytes32     `cbor:"5,keyasint,omitzero"` // where no record says it
-	To         bytes32     `cbor:"6,keyasint,omitzero"`
-	Observed   addrPort    `cbor:"7,keyasint,omitzero"`
-	Age        seconds     `cbor:"8,keyasint,omitempty"`
-	Record     *signedCBOR `cbor:"9,keyasint,omitempty"`
-	Starts     bool        `cbor:"10,keyasint,omitempty"`
+	Step       uint8          `cbor:"1,keyasint"`
+	TxA        codec.Bytes16  `cbor:"2,keyasint,omitzero"`
+	TxB        codec.Bytes16  `cbor:"3,keyasint,omitzero"`
+	MaxVersion uint8          `cbor:"4,keyasint,omitempty"`
+	From       codec.Bytes32  `cbor:"5,keyasint,omitzero"` // where no record says it
+	To         codec.Bytes32  `cbor:"6,keyasint,omitzero"`
+	Observed   codec.AddrPort `cbor:"7,keyasint,omitzero"`
+	Age        codec.Seconds  `cbor:"8,keyasint,omitempty"`
+	Record     *signedCBOR    `cbor:"9,keyasint,omitempty"`
+	Starts     bool           `cbor:"10,keyasint,omitempty"`
 }
 
 // signedHelloCBOR is the body of a hello. The signature is over the content as
 // it stands, so that it covers fields of later versions too.
 type signedHelloCBOR struct {
-	Content   blob    `cbor:"1,keyasint"`
-	Signature bytes64 `cbor:"2,keyasint,omitzero"`
+	Content   codec.Blob    `cbor:"1,keyasint"`
+	Signature codec.Bytes64 `cbor:"2,keyasint,omitzero"`
 }
 
 // SealHello signs h as node, where its step is signed, and seals it for any
@@ -100,15 +101,15 @@ func (h Hello) encode(node keys.NodePrivate) ([]byte, error) {
 	}
 	c := helloCBOR{
 		Step: uint8(h.Step), TxA: h.TxA, TxB: h.TxB, MaxVersion: h.MaxVersion,
-		To: bytes32(h.To), Observed: newAddrPort(h.Observed), Starts: h.Starts,
+		To: codec.Bytes32(h.To), Observed: codec.NewAddrPort(h.Observed), Starts: h.Starts,
 	}
 	if h.Step == StepReady {
-		c.From = bytes32(h.From)
+		c.From = codec.Bytes32(h.From)
 	} else {
 		signed := h.Signed.encode()
-		c.Record, c.Age = &signed, newSeconds(h.Age)
+		c.Record, c.Age = &signed, codec.NewSeconds(h.Age)
 	}
-	return signHelloContent(h.Step, encode(c), node), nil
+	return signHelloContent(h.Step, codec.Encode(c), node), nil
 }
 
 func signHelloContent(step Step, content []byte, node keys.NodePrivate) []byte {
@@ -116,7 +117,7 @@ func signHelloContent(step Step, content []byte, node keys.NodePrivate) []byte {
 	if step != StepHello {
 		body.Signature = node.Sign(append([]byte(signHello), content...))
 	}
-	return encode(body)
+	return codec.Encode(body)
 }
 
 // OpenHello opens and verifies a hello: the seal, the encoding, that the step
@@ -137,17 +138,17 @@ func OpenHello(b []byte, helloKey [32]byte, prefix6 netip.Prefix) (Hello, Record
 
 func parseHello(body []byte, prefix6 netip.Prefix) (Hello, Record, error) {
 	var s signedHelloCBOR
-	if err := decode(body, &s); err != nil {
+	if err := decoder.Decode(body, &s); err != nil {
 		return Hello{}, Record{}, err
 	}
 	var c helloCBOR
-	if err := decode(s.Content, &c); err != nil {
+	if err := decoder.Decode(s.Content, &c); err != nil {
 		return Hello{}, Record{}, err
 	}
 	h := Hello{
 		Step: Step(c.Step), TxA: c.TxA, TxB: c.TxB, MaxVersion: max(c.MaxVersion, 1),
 		Observed: c.Observed.AddrPort, To: keys.NodePublic(c.To), From: keys.NodePublic(c.From),
-		Age: c.Age.duration(), Starts: c.Starts,
+		Age: c.Age.Duration(), Starts: c.Starts,
 	}
 	var r Record
 	if c.Record != nil {
@@ -187,7 +188,7 @@ func (h Hello) check() error {
 		{"second transaction id", h.TxB != [16]byte{}, !first},
 		{"sender", !h.From.IsZero(), true},
 		{"receiver", !h.To.IsZero(), !first},
-		{"observed address", validEndpoint(h.Observed), !first},
+		{"observed address", codec.ValidEndpoint(h.Observed), !first},
 		{"record", !h.Signed.IsZero(), h.Step != StepReady},
 	} {
 		switch {

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 func mustHex(t testing.TB, s string) []byte {
@@ -72,7 +73,7 @@ func TestHelloFitsLongestRecord(t *testing.T) {
 	h := Hello{
 		Step: StepConfirm, TxA: [16]byte{1}, TxB: [16]byte{1}, MaxVersion: 255,
 		Observed: netip.MustParseAddrPort("[2001:db8::2]:65535"), To: testNode(t, 3).Public(),
-		Age: longest, Signed: SignedRecord{Payload: payload},
+		Age: codec.Longest, Signed: SignedRecord{Payload: payload},
 	}
 	sealed, err := SealHello(h, testNetwork(t).HelloKey(), a)
 	if err != nil || len(sealed) != HelloSize {
@@ -92,9 +93,9 @@ func TestHelloAge(t *testing.T) {
 		{time.Nanosecond, time.Second},
 		{time.Second, time.Second},
 		{1500 * time.Millisecond, 2 * time.Second},
-		{1 << 62, longest},
+		{1 << 62, codec.Longest},
 	} {
-		if got := newSeconds(tt.in).duration(); got != tt.want {
+		if got := codec.NewSeconds(tt.in).Duration(); got != tt.want {
 			t.Errorf("an age of %v travels as %v, want %v", tt.in, got, tt.want)
 		}
 	}
@@ -153,11 +154,11 @@ func TestHelloRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			var s signedHelloCBOR
-			if err := decode(body, &s); err != nil {
+			if err := decoder.Decode(body, &s); err != nil {
 				t.Fatal(err)
 			}
-			s.Signature = bytes64{}
-			if _, _, err := parseHello(encode(s), prefix6); !errors.Is(err, ErrSignature) {
+			s.Signature = codec.Bytes64{}
+			if _, _, err := parseHello(codec.Encode(s), prefix6); !errors.Is(err, ErrSignature) {
 				t.Errorf("parseHello of %v: %v", h.Step, err)
 			}
 		}
@@ -188,14 +189,14 @@ func TestHelloRefuses(t *testing.T) {
 func parseForged(t *testing.T, h Hello, node keys.NodePrivate) error {
 	t.Helper()
 	c := helloCBOR{
-		Step: uint8(h.Step), TxA: h.TxA, TxB: h.TxB, MaxVersion: h.MaxVersion, From: bytes32(node.Public()),
-		To: bytes32(h.To), Observed: newAddrPort(h.Observed), Age: newSeconds(h.Age), Starts: h.Starts,
+		Step: uint8(h.Step), TxA: h.TxA, TxB: h.TxB, MaxVersion: h.MaxVersion, From: codec.Bytes32(node.Public()),
+		To: codec.Bytes32(h.To), Observed: codec.NewAddrPort(h.Observed), Age: codec.NewSeconds(h.Age), Starts: h.Starts,
 	}
 	if !h.Signed.IsZero() {
 		signed := h.Signed.encode()
 		c.Record = &signed
 	}
-	_, _, err := parseHello(signHelloContent(h.Step, encode(c), node), testNetwork(t).Prefix6())
+	_, _, err := parseHello(signHelloContent(h.Step, codec.Encode(c), node), testNetwork(t).Prefix6())
 	return err
 }
 
@@ -204,8 +205,8 @@ func TestHelloSenderIsTheRecords(t *testing.T) {
 	a, b := testNode(t, 2), testNode(t, 3)
 	steps, _ := exchange(t, a, b)
 	signed := steps[0].Signed.encode()
-	content := encode(helloCBOR{Step: uint8(StepHello), TxA: bytes16{1}, From: bytes32(b.Public()), Record: &signed})
-	if _, _, err := parseHello(encode(signedHelloCBOR{Content: content}), testNetwork(t).Prefix6()); !errors.Is(err, ErrSignature) {
+	content := codec.Encode(helloCBOR{Step: uint8(StepHello), TxA: codec.Bytes16{1}, From: codec.Bytes32(b.Public()), Record: &signed})
+	if _, _, err := parseHello(codec.Encode(signedHelloCBOR{Content: content}), testNetwork(t).Prefix6()); !errors.Is(err, ErrSignature) {
 		t.Errorf("parseHello: %v", err)
 	}
 }

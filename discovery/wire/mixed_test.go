@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // A node of version 2, as far as one of version 1 can tell: it offers version
@@ -24,7 +25,7 @@ func (n nodeV2) record(t *testing.T) SignedRecord {
 	fields[15] = 2
 	fields[30] = "a field of version 2"
 	fields[31] = map[int]any{1: []int{1, 2, 3}}
-	payload := encode(fields)
+	payload := codec.Encode(fields)
 	return SignedRecord{payload, n.key.Sign(append([]byte(signRecord), payload...))}
 }
 
@@ -37,14 +38,14 @@ func (n nodeV2) hello(t *testing.T, h Hello) []byte {
 	content := fields(t, fields(t, body)[1].([]byte))
 	content[4] = 2
 	content[20] = map[int]any{1: "what version 2 says at once"}
-	return signHelloContent(h.Step, encode(content), n.key)
+	return signHelloContent(h.Step, codec.Encode(content), n.key)
 }
 
 // fields is a message as the map that it is.
 func fields(t *testing.T, b []byte) map[uint64]any {
 	t.Helper()
 	var m map[uint64]any
-	if err := decoder.Unmarshal(b, &m); err != nil {
+	if err := decoder.Decode(b, &m); err != nil {
 		t.Fatal(err)
 	}
 	return m
@@ -131,7 +132,7 @@ func TestMixedVersions(t *testing.T) {
 		if _, _, err := OpenHello(sealed, network.HelloKey(), prefix6); DropReason(err) != "version" {
 			t.Errorf("an envelope of version 2: %v", err)
 		}
-		if _, err := parseSignal(encode(map[int]any{9: map[int]any{1: "new"}})); DropReason(err) != "kind" {
+		if _, err := parseSignal(codec.Encode(map[int]any{9: map[int]any{1: "new"}})); DropReason(err) != "kind" {
 			t.Errorf("a signal of version 2: %v", err)
 		}
 	})

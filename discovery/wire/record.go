@@ -7,6 +7,7 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // Bounds of a record. A record that passes them fits no other table of ours
@@ -130,15 +131,15 @@ type Relay struct {
 // The encoding. Keys are never used again once given up; docs/wire.md lists
 // them.
 type recordCBOR struct {
-	Node         bytes32         `cbor:"1,keyasint,omitzero"`
-	WireGuard    bytes32         `cbor:"2,keyasint,omitzero"`
-	Probe        bytes32         `cbor:"3,keyasint,omitzero"`
+	Node         codec.Bytes32   `cbor:"1,keyasint,omitzero"`
+	WireGuard    codec.Bytes32   `cbor:"2,keyasint,omitzero"`
+	Probe        codec.Bytes32   `cbor:"3,keyasint,omitzero"`
 	Seq          uint64          `cbor:"4,keyasint,omitempty"`
-	Lifetime     seconds         `cbor:"5,keyasint,omitempty"`
+	Lifetime     codec.Seconds   `cbor:"5,keyasint,omitempty"`
 	Name         string          `cbor:"6,keyasint,omitempty"`
 	Addresses    []claimCBOR     `cbor:"7,keyasint,omitempty"`
-	Subnet       prefix          `cbor:"8,keyasint,omitzero"`
-	Routes       []prefix        `cbor:"9,keyasint,omitempty"`
+	Subnet       codec.Prefix    `cbor:"8,keyasint,omitzero"`
+	Routes       []codec.Prefix  `cbor:"9,keyasint,omitempty"`
 	Candidates   []candidateCBOR `cbor:"10,keyasint,omitempty"`
 	NAT4         natCBOR         `cbor:"11,keyasint,omitzero"`
 	NAT6         natCBOR         `cbor:"12,keyasint,omitzero"`
@@ -148,13 +149,13 @@ type recordCBOR struct {
 }
 
 type claimCBOR struct {
-	Addr    addr `cbor:"1,keyasint,omitzero"`
-	Settled bool `cbor:"2,keyasint,omitempty"`
+	Addr    codec.Addr `cbor:"1,keyasint,omitzero"`
+	Settled bool       `cbor:"2,keyasint,omitempty"`
 }
 
 type candidateCBOR struct {
-	Type uint8    `cbor:"1,keyasint,omitempty"`
-	Addr addrPort `cbor:"2,keyasint,omitzero"`
+	Type uint8          `cbor:"1,keyasint,omitempty"`
+	Addr codec.AddrPort `cbor:"2,keyasint,omitzero"`
 }
 
 type natCBOR struct {
@@ -166,30 +167,30 @@ type natCBOR struct {
 func (n natCBOR) IsZero() bool { return n == natCBOR{} }
 
 type relayCBOR struct {
-	Key  bytes32  `cbor:"1,keyasint,omitzero"`
-	Addr addrPort `cbor:"2,keyasint,omitzero"`
+	Key  codec.Bytes32  `cbor:"1,keyasint,omitzero"`
+	Addr codec.AddrPort `cbor:"2,keyasint,omitzero"`
 }
 
 func (r Record) encode() []byte {
 	c := recordCBOR{
-		Node: bytes32(r.Node), WireGuard: bytes32(r.WireGuard), Probe: bytes32(r.Probe),
-		Seq: r.Seq, Lifetime: newSeconds(r.Lifetime), Name: r.Name,
-		Subnet: prefix{r.Subnet}, NAT4: r.NAT4.encode(), NAT6: r.NAT6.encode(),
+		Node: codec.Bytes32(r.Node), WireGuard: codec.Bytes32(r.WireGuard), Probe: codec.Bytes32(r.Probe),
+		Seq: r.Seq, Lifetime: codec.NewSeconds(r.Lifetime), Name: r.Name,
+		Subnet: codec.Prefix{Prefix: r.Subnet}, NAT4: r.NAT4.encode(), NAT6: r.NAT6.encode(),
 		Capabilities: r.Capabilities, MaxVersion: r.MaxVersion,
 	}
 	for _, a := range r.Addresses {
-		c.Addresses = append(c.Addresses, claimCBOR{addr{plain(a.Addr)}, a.Settled})
+		c.Addresses = append(c.Addresses, claimCBOR{codec.NewAddr(a.Addr), a.Settled})
 	}
 	for _, p := range r.Routes {
-		c.Routes = append(c.Routes, prefix{p})
+		c.Routes = append(c.Routes, codec.Prefix{Prefix: p})
 	}
 	for _, x := range r.Candidates {
-		c.Candidates = append(c.Candidates, candidateCBOR{uint8(x.Type), newAddrPort(x.Addr)})
+		c.Candidates = append(c.Candidates, candidateCBOR{uint8(x.Type), codec.NewAddrPort(x.Addr)})
 	}
 	for _, x := range r.Relays {
-		c.Relays = append(c.Relays, relayCBOR{x.Key, newAddrPort(x.Addr)})
+		c.Relays = append(c.Relays, relayCBOR{x.Key, codec.NewAddrPort(x.Addr)})
 	}
-	return encode(c)
+	return codec.Encode(c)
 }
 
 func (n NATBehavior) encode() natCBOR {
@@ -198,12 +199,12 @@ func (n NATBehavior) encode() natCBOR {
 
 func decodeRecord(payload []byte) (Record, error) {
 	var c recordCBOR
-	if err := decode(payload, &c); err != nil {
+	if err := decoder.Decode(payload, &c); err != nil {
 		return Record{}, err
 	}
 	r := Record{
 		Node: keys.NodePublic(c.Node), WireGuard: wgtypes.Key(c.WireGuard), Probe: keys.ProbePublic(c.Probe),
-		Seq: c.Seq, Lifetime: c.Lifetime.duration(), Name: c.Name,
+		Seq: c.Seq, Lifetime: c.Lifetime.Duration(), Name: c.Name,
 		Subnet: c.Subnet.Prefix, NAT4: c.NAT4.decode(), NAT6: c.NAT6.decode(),
 		Capabilities: c.Capabilities, MaxVersion: max(c.MaxVersion, 1),
 	}

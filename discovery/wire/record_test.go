@@ -13,6 +13,7 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 func TestRecordRoundTrip(t *testing.T) {
@@ -270,7 +271,7 @@ func TestParseSignedRefuses(t *testing.T) {
 		{"an unknown key twice", mustHex(t, "a3014101186400186400"), ErrEncoding},
 		{"nested deep", append(mustHex(t, "a1"), append([]byte{0x18, 100}, mustHex(t, strings.Repeat("81", 20)+"00")...)...), ErrEncoding},
 		{"a map of many", mustHex(t, "b9ffff"), ErrEncoding},
-		{"a long payload", encode(signedCBOR{make(blob, MaxPayload+1), bytes64{}}), ErrSize},
+		{"a long payload", codec.Encode(signedCBOR{make(codec.Blob, MaxPayload+1), codec.Bytes64{}}), ErrSize},
 		{"very long", make([]byte, 70000), ErrSize},
 	}
 	for _, tt := range tests {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // What a node key signs begins with one of these, so that no signature serves
@@ -33,8 +34,8 @@ type SignedRecord struct {
 }
 
 type signedCBOR struct {
-	Payload   blob    `cbor:"1,keyasint"`
-	Signature bytes64 `cbor:"2,keyasint"`
+	Payload   codec.Blob    `cbor:"1,keyasint"`
+	Signature codec.Bytes64 `cbor:"2,keyasint"`
 }
 
 // A TooLargeError says that a record does not fit, and what to leave out.
@@ -127,7 +128,7 @@ func (s SignedRecord) Claim() (keys.NodePublic, uint64, error) {
 func (s SignedRecord) IsZero() bool { return len(s.Payload) == 0 }
 
 // Marshal encodes the signed record.
-func (s SignedRecord) Marshal() []byte { return encode(s.encode()) }
+func (s SignedRecord) Marshal() []byte { return codec.Encode(s.encode()) }
 
 func (s SignedRecord) encode() signedCBOR { return signedCBOR{s.Payload, s.Signature} }
 
@@ -149,7 +150,7 @@ func ParseSigned(b []byte) (SignedRecord, error) {
 		return SignedRecord{}, fmt.Errorf("parse signed record of %d bytes: %w", len(b), ErrSize)
 	}
 	var c signedCBOR
-	if err := decode(b, &c); err != nil {
+	if err := decoder.Decode(b, &c); err != nil {
 		return SignedRecord{}, fmt.Errorf("parse signed record: %w", err)
 	}
 	s, err := c.decode()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // MaxForward is the longest body that a member forwards for two others.
@@ -52,14 +53,14 @@ type signalCBOR struct {
 }
 
 type introduceCBOR struct {
-	Age      seconds    `cbor:"1,keyasint,omitempty"`
-	Record   signedCBOR `cbor:"2,keyasint"`
-	Observed addrPort   `cbor:"3,keyasint,omitzero"`
+	Age      codec.Seconds  `cbor:"1,keyasint,omitempty"`
+	Record   signedCBOR     `cbor:"2,keyasint"`
+	Observed codec.AddrPort `cbor:"3,keyasint,omitzero"`
 }
 
 type forwardCBOR struct {
-	Node bytes32 `cbor:"1,keyasint,omitzero"`
-	Body blob    `cbor:"2,keyasint,omitempty"`
+	Node codec.Bytes32 `cbor:"1,keyasint,omitzero"`
+	Body codec.Blob    `cbor:"2,keyasint,omitempty"`
 }
 
 // SealSignal seals s for the other half of p: SignalSize bytes.
@@ -82,13 +83,13 @@ func SealForward(p *keys.Pair, s Signal) ([]byte, error) {
 func (s Signal) encode() []byte {
 	var c signalCBOR
 	if x := s.Introduce; x != nil {
-		c.Introduce = &introduceCBOR{newSeconds(x.Age), x.Signed.encode(), newAddrPort(x.Observed)}
+		c.Introduce = &introduceCBOR{codec.NewSeconds(x.Age), x.Signed.encode(), codec.NewAddrPort(x.Observed)}
 	}
 	if x := s.Forward; x != nil {
-		c.Forward = &forwardCBOR{bytes32(x.To), x.Body}
+		c.Forward = &forwardCBOR{codec.Bytes32(x.To), x.Body}
 	}
 	if x := s.Forwarded; x != nil {
-		c.Forwarded = &forwardCBOR{bytes32(x.From), x.Body}
+		c.Forwarded = &forwardCBOR{codec.Bytes32(x.From), x.Body}
 	}
 	if x := s.Digest; x != nil {
 		c.Digest = x.encode()
@@ -96,7 +97,7 @@ func (s Signal) encode() []byte {
 	if x := s.Want; x != nil {
 		c.Want = x.encode()
 	}
-	return encode(c)
+	return codec.Encode(c)
 }
 
 // OpenSignal reads what the other half of p sealed. A record in it is not
@@ -115,7 +116,7 @@ func OpenSignal(p *keys.Pair, b []byte) (Signal, error) {
 
 func parseSignal(body []byte) (Signal, error) {
 	var c signalCBOR
-	if err := decode(body, &c); err != nil {
+	if err := decoder.Decode(body, &c); err != nil {
 		return Signal{}, err
 	}
 	var s Signal
@@ -124,7 +125,7 @@ func parseSignal(body []byte) (Signal, error) {
 		if err != nil {
 			return Signal{}, err
 		}
-		s.Introduce = &Introduce{x.Age.duration(), signed, x.Observed.AddrPort}
+		s.Introduce = &Introduce{x.Age.Duration(), signed, x.Observed.AddrPort}
 	}
 	if x := c.Forward; x != nil {
 		s.Forward = &Forward{keys.NodePublic(x.Node), x.Body}
@@ -153,7 +154,7 @@ func (s Signal) check() error {
 		if x.Signed.IsZero() {
 			return fmt.Errorf("record: %w", ErrMissing)
 		}
-		if x.Observed.IsValid() && !validEndpoint(x.Observed) {
+		if x.Observed.IsValid() && !codec.ValidEndpoint(x.Observed) {
 			return fmt.Errorf("observed address %v: %w", x.Observed, ErrBound)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // To publish new vectors after a deliberate change of the format:
@@ -341,7 +342,7 @@ func makeHelloVector(t *testing.T, h Hello, node keys.NodePrivate) helloVector {
 		t.Fatal(err)
 	}
 	var s signedHelloCBOR
-	if err := decode(body, &s); err != nil {
+	if err := decoder.Decode(body, &s); err != nil {
 		t.Fatal(err)
 	}
 	v := helloVector{
@@ -396,7 +397,7 @@ func refusedVectors(t *testing.T) []refusedVector {
 	signed.Signature[63] ^= 0x01
 	hello := func(h Hello) hexBytes {
 		s := h.Signed.encode()
-		return encode(signedHelloCBOR{Content: encode(helloCBOR{Step: uint8(h.Step), TxA: h.TxA, Record: &s})})
+		return codec.Encode(signedHelloCBOR{Content: codec.Encode(helloCBOR{Step: uint8(h.Step), TxA: h.TxA, Record: &s})})
 	}
 	return []refusedVector{
 		{"a changed signature", "signed_record", signed.Marshal(), "signature"},
@@ -417,7 +418,7 @@ func refusedVectors(t *testing.T) []refusedVector {
 		{"a reply without its fields", "hello", hello(Hello{Step: StepReply, TxA: [16]byte{1}, Signed: sign(t, testRecord(t, a), a)}), "missing"},
 		{"an unknown signal", "signal", mustHex(t, "a109a0"), "kind"},
 		{"two signals", "signal", Signal{Forward: &Forward{a.Public(), []byte{1}}, Forwarded: &Forwarded{a.Public(), []byte{1}}}.encode(), "kind"},
-		{"sums cut short", "signal", encode(signalCBOR{Digest: &digestCBOR{Sums: make([]byte, 12)}}), "encoding"},
+		{"sums cut short", "signal", codec.Encode(signalCBOR{Digest: &digestCBOR{Sums: make([]byte, 12)}}), "encoding"},
 		{"three sums", "signal", Signal{Digest: &Digest{Sums: make([]uint64, 3)}}.encode(), "bound"},
 		{"entries out of order", "signal", Signal{Want: &Want{[]Entry{{2, 1}, {1, 1}}}}.encode(), "bound"},
 		{"an entry beyond the range", "signal", Signal{Digest: &Digest{From: 1, Last: 2, Entries: []Entry{{3, 1}}}}.encode(), "bound"},

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // ServerAddress is how people name a relay: HOST:PORT#KEY.
@@ -65,7 +67,7 @@ func splitHostPort(s string) (host, port string, err error) {
 func cleanHost(s string) (host string, ok bool) {
 	if a, err := netip.ParseAddr(s); err == nil {
 		a = a.Unmap()
-		return a.String(), a.Zone() == "" && !a.IsUnspecified() && !a.IsMulticast() && a != broadcast
+		return a.String(), a.Zone() == "" && codec.ValidHost(a)
 	}
 	if s == "" || len(s) > 253 || strings.Contains(s, "..") || s[0] == '.' || s[0] == '-' {
 		return "", false

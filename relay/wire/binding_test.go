@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 func exchangeOf(t testing.TB, identity ServerPrivate, b byte) *Exchange {
@@ -38,7 +39,7 @@ func TestSignaturesBind(t *testing.T) {
 	if err := good.Verify(20001); !errors.Is(err, ErrSignature) {
 		t.Errorf("another port: %v", err)
 	}
-	body, err := open(b, requestHeadSize, &server.request)
+	body, err := codec.Open(b, requestHeadSize, &server.request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,11 +65,11 @@ func TestSignaturesBind(t *testing.T) {
 	}
 	// The two signatures have different labels: neither stands for the other.
 	var c requestCBOR
-	if err := decode(body, &c); err != nil {
+	if err := decoder.Decode(body, &c); err != nil {
 		t.Fatal(err)
 	}
 	c.Member, c.Node = c.Node, c.Member
-	r, err := server.parseRequest(testCookie(), encode(c))
+	r, err := server.parseRequest(testCookie(), codec.Encode(c))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +101,7 @@ func TestForeignSigners(t *testing.T) {
 	}
 	// As another node: the content names b, a signs.
 	b := testNode(t, 3).Public()
-	content := encode(contentCBOR{Network: bytes32(a.Network), Node: bytes32(b), Number: 1, Leave: true})
+	content := codec.Encode(contentCBOR{Network: codec.Bytes32(a.Network), Node: codec.Bytes32(b), Number: 1, Leave: true})
 	r, err := server.parseRequest(testCookie(), client.requestBody(content, testCookie(), 3478, a, true))
 	if err != nil {
 		t.Fatal(err)
@@ -203,8 +204,8 @@ func TestUnknownFields(t *testing.T) {
 		contentCBOR
 		Extra string `cbor:"77,keyasint"`
 	}
-	content := encode(laterContent{
-		contentCBOR{Network: bytes32(by.Network), Node: bytes32(by.Node.Public()), Number: 5, Register: &registerCBOR{Blob: blob("b")}}, "later",
+	content := codec.Encode(laterContent{
+		contentCBOR{Network: codec.Bytes32(by.Network), Node: codec.Bytes32(by.Node.Public()), Number: 5, Register: &registerCBOR{Blob: codec.Blob("b")}}, "later",
 	})
 	b, err := seal(client.requestHead(testCookie()), &client.request, newNonce(), client.requestBody(content, testCookie(), 3478, by, true))
 	if err != nil {
@@ -222,7 +223,7 @@ func TestUnknownFields(t *testing.T) {
 		responseCBOR
 		Extra []string `cbor:"99,keyasint"`
 	}
-	b, err = seal(server.responseHead(KindResponse), &server.response, newNonce(), encode(laterResponse{responseCBOR{Number: 3, Done: true}, []string{"later"}}))
+	b, err = seal(server.responseHead(KindResponse), &server.response, newNonce(), codec.Encode(laterResponse{responseCBOR{Number: 3, Done: true}, []string{"later"}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,14 +233,14 @@ func TestUnknownFields(t *testing.T) {
 
 	// A push of a kind that is not known yet is a push all the same; a request
 	// for an operation that is not known can be answered.
-	b, err = seal(server.responseHead(KindPush), &server.push, newNonce(), encode(map[int]any{1: 9, 50: "later"}))
+	b, err = seal(server.responseHead(KindPush), &server.push, newNonce(), codec.Encode(map[int]any{1: 9, 50: "later"}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got, err := client.OpenPush(b); err != nil || got.Number != 9 || got.events() != 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	content = encode(map[int]any{1: by.Network[:], 2: append([]byte(nil), by.Node.Seed()...), 3: 8, 50: "later"})
+	content = codec.Encode(map[int]any{1: by.Network[:], 2: append([]byte(nil), by.Node.Seed()...), 3: 8, 50: "later"})
 	b, err = seal(client.requestHead(testCookie()), &client.request, newNonce(), client.requestBody(content, testCookie(), 3478, by, true))
 	if err != nil {
 		t.Fatal(err)

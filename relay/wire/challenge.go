@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 const (
@@ -129,7 +131,7 @@ func OpenChallenge(b []byte, tx TransactionID, want ServerPublic) (Challenge, er
 		return Challenge{}, fmt.Errorf("open challenge: relay identity: %w", ErrMissing)
 	case c.Cookie.IsZero():
 		return Challenge{}, fmt.Errorf("open challenge: cookie: %w", ErrMissing)
-	case !validEndpoint(c.Observed):
+	case !codec.ValidEndpoint(c.Observed):
 		return Challenge{}, fmt.Errorf("open challenge: observed address %v: %w", c.Observed, ErrBound)
 	case !c.Server.verify(append([]byte(signChallenge), c.Exchange[:]...), sig):
 		return Challenge{}, fmt.Errorf("open challenge of relay %v: %w", c.Server, ErrSignature)

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // A second implementer finds every size, label, code, reason and field in
@@ -57,7 +59,7 @@ func TestFormatIsDocumented(t *testing.T) {
 		{"port (%d if left out)", DefaultPort},
 		{"multiple of %d bytes", ladder},
 		{"at most %d levels", maxNesting},
-		{"and %d items", maxItems},
+		{"and %d items", codec.MaxItems},
 		{"zeros, %d", AskSize - headerSize - txSize},
 	} {
 		if s := fmt.Sprintf(n.what, n.n); !strings.Contains(doc, s) {

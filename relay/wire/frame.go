@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // Kind is what a relay frame is. Relay kinds are 0x40 to 0x4F; the zero Kind is
@@ -49,12 +51,11 @@ const (
 
 	magic      = 0xa0
 	headerSize = 2
-	nonceSize  = chacha20poly1305.NonceSizeX
+	nonceSize  = codec.NonceSize
 	tagSize    = chacha20poly1305.Overhead
 	keySize    = 32
 	cookieSize = 24
 	txSize     = 16
-	lengthSize = 2
 	// ladder is the step between the sizes that a sealed body can have.
 	ladder = 64
 

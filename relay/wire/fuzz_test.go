@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // Sealed bytes never get past the AEAD, so each parser is fuzzed on what lies
@@ -64,7 +66,7 @@ func FuzzFrame(f *testing.F) {
 			c, err := OpenChallenge(b, id, ServerPublic{})
 			if err != nil {
 				checkReason(t, err)
-			} else if !validEndpoint(c.Observed) || c.Observed.Addr().Is4In6() {
+			} else if !codec.ValidEndpoint(c.Observed) || c.Observed.Addr().Is4In6() {
 				t.Errorf("observed %v", c.Observed)
 			}
 		}
@@ -83,26 +85,6 @@ func FuzzFrame(f *testing.F) {
 	})
 }
 
-// Every plaintext either has one body, from which it is made again, or none.
-func FuzzUnpad(f *testing.F) {
-	for _, b := range [][]byte{{}, {0}, {0, 0}, {0, 1}, {0, 1, 7, 0, 0}, {0, 1, 7, 0, 1}, {0xff, 0xff, 1}} {
-		f.Add(b)
-	}
-	f.Fuzz(func(t *testing.T, plain []byte) {
-		body, err := unpad(plain)
-		if err != nil {
-			checkReason(t, err)
-			return
-		}
-		again := make([]byte, len(plain))
-		again[0], again[1] = byte(len(body)>>8), byte(len(body))
-		copy(again[2:], body)
-		if !bytes.Equal(again, plain) {
-			t.Errorf("unpad(%x) = %x", plain, body)
-		}
-	})
-}
-
 // The content of a request, signed by a member who may write anything. What is
 // taken can be said again, and then means the same.
 func FuzzRequest(f *testing.F) {
@@ -112,7 +94,7 @@ func FuzzRequest(f *testing.F) {
 		if r.Refresh == nil {
 			r.Network, r.Node = by.Network, by.Node.Public()
 		}
-		f.Add(encode(r.encode()), r.Refresh == nil)
+		f.Add(codec.Encode(r.encode()), r.Refresh == nil)
 	}
 	f.Add([]byte{0xa0}, true)
 	f.Fuzz(func(t *testing.T, content []byte, sign bool) {
@@ -152,7 +134,7 @@ func FuzzRequestBody(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		body, err := open(b, requestHeadSize, &client.request)
+		body, err := codec.Open(b, requestHeadSize, &client.request)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -174,7 +156,7 @@ func FuzzRequestBody(f *testing.F) {
 func FuzzResponse(f *testing.F) {
 	client, server := testSession(f)
 	for _, r := range testResponses(f) {
-		f.Add(encode(r.encode()))
+		f.Add(codec.Encode(r.encode()))
 	}
 	f.Add([]byte{0xa0})
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -197,9 +179,9 @@ func FuzzResponse(f *testing.F) {
 func FuzzPush(f *testing.F) {
 	client, server := testSession(f)
 	for _, p := range testPushes(f) {
-		f.Add(encode(p.encode()))
+		f.Add(codec.Encode(p.encode()))
 	}
-	f.Add(encode(map[int]any{1: 9, 50: "later"}))
+	f.Add(codec.Encode(map[int]any{1: 9, 50: "later"}))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		p, err := parsePush(body)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // proof is what the two signatures of a request are over, and they.
@@ -35,7 +36,7 @@ func (s *Session) sealRequest(nonce [nonceSize]byte, cookie Cookie, port uint16,
 	if err := r.check(); err != nil {
 		return nil, fmt.Errorf("seal request: %w", err)
 	}
-	body := s.requestBody(encode(r.encode()), cookie, port, by, r.Refresh == nil)
+	body := s.requestBody(codec.Encode(r.encode()), cookie, port, by, r.Refresh == nil)
 	b, err := seal(s.requestHead(cookie), &s.request, nonce, body)
 	if err != nil {
 		return nil, fmt.Errorf("seal request: %w", err)
@@ -56,7 +57,7 @@ func (s *Session) requestBody(content []byte, cookie Cookie, port uint16, by Sig
 		c.Member = by.Member(withLabel(signMember, m, port))
 		c.Node = by.Node.Sign(withLabel(signNode, m, port))
 	}
-	return encode(c)
+	return codec.Encode(c)
 }
 
 // signed is what both signatures of a request are over, but the label. Nothing
@@ -96,7 +97,7 @@ func (s *Session) OpenRequest(b []byte) (Request, error) {
 	if client != s.client {
 		return Request{}, fmt.Errorf("open request: key of another session: %w", ErrSeal)
 	}
-	body, err := open(b, requestHeadSize, &s.request)
+	body, err := codec.Open(b, requestHeadSize, &s.request)
 	if err != nil {
 		return Request{}, fmt.Errorf("open request: %w", err)
 	}
@@ -109,22 +110,22 @@ func (s *Session) OpenRequest(b []byte) (Request, error) {
 
 func (s *Session) parseRequest(cookie Cookie, body []byte) (Request, error) {
 	var c requestCBOR
-	if err := decode(body, &c); err != nil {
+	if err := decoder.Decode(body, &c); err != nil {
 		return Request{}, err
 	}
 	var content contentCBOR
-	if err := decode(c.Content, &content); err != nil {
+	if err := decoder.Decode(c.Content, &content); err != nil {
 		return Request{}, err
 	}
 	r := content.decode()
 	if err := r.check(); err != nil {
 		return Request{Number: r.Number}, err
 	}
-	signed := !c.Member.IsZero() && !c.Node.IsZero()
+	var none codec.Bytes64
 	switch {
-	case r.Refresh == nil && !signed:
+	case r.Refresh == nil && (c.Member == none || c.Node == none):
 		return Request{Number: r.Number}, fmt.Errorf("signature: %w", ErrMissing)
-	case r.Refresh != nil && (!c.Member.IsZero() || !c.Node.IsZero()):
+	case r.Refresh != nil && (c.Member != none || c.Node != none):
 		return Request{Number: r.Number}, fmt.Errorf("refresh has a signature: %w", ErrBound)
 	}
 	r.proof = proof{s.signed(cookie, c.Content), c.Member, c.Node}

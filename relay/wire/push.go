@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // Push is what a relay tells a client unasked. One without any of the events is
@@ -48,19 +49,19 @@ type pushCBOR struct {
 }
 
 type blobCBOR struct {
-	Node bytes32 `cbor:"1,keyasint,omitzero"`
-	Data blob    `cbor:"2,keyasint,omitempty"`
-	Age  seconds `cbor:"3,keyasint,omitempty"`
+	Node codec.Bytes32 `cbor:"1,keyasint,omitzero"`
+	Data codec.Blob    `cbor:"2,keyasint,omitempty"`
+	Age  codec.Seconds `cbor:"3,keyasint,omitempty"`
 }
 
 type peerBoundCBOR struct {
-	Peer  bytes32 `cbor:"1,keyasint,omitzero"`
-	Port  uint16  `cbor:"2,keyasint,omitempty"`
-	Bound bool    `cbor:"3,keyasint,omitempty"`
+	Peer  codec.Bytes32 `cbor:"1,keyasint,omitzero"`
+	Port  uint16        `cbor:"2,keyasint,omitempty"`
+	Bound bool          `cbor:"3,keyasint,omitempty"`
 }
 
 type leavingCBOR struct {
-	Grace seconds `cbor:"1,keyasint,omitempty"`
+	Grace codec.Seconds `cbor:"1,keyasint,omitempty"`
 }
 
 // SealPush seals a push for the session's client.
@@ -73,7 +74,7 @@ func (s *Session) sealPush(nonce [nonceSize]byte, p Push) ([]byte, error) {
 	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("seal push: %w", err)
 	}
-	b, err := seal(s.responseHead(KindPush), &s.push, nonce, encode(p.encode()))
+	b, err := seal(s.responseHead(KindPush), &s.push, nonce, codec.Encode(p.encode()))
 	if err != nil {
 		return nil, fmt.Errorf("seal push: %w", err)
 	}
@@ -96,7 +97,7 @@ func (s *Session) OpenPush(b []byte) (Push, error) {
 
 func parsePush(body []byte) (Push, error) {
 	var c pushCBOR
-	if err := decode(body, &c); err != nil {
+	if err := decoder.Decode(body, &c); err != nil {
 		return Push{}, err
 	}
 	p := c.decode()
@@ -140,13 +141,13 @@ func (p Push) encode() pushCBOR {
 	c := pushCBOR{Number: p.Number}
 	switch {
 	case p.Blob != nil:
-		c.Blob = &blobCBOR{bytes32(p.Blob.Node), p.Blob.Data, newSeconds(p.Blob.Age)}
+		c.Blob = &blobCBOR{codec.Bytes32(p.Blob.Node), p.Blob.Data, codec.NewSeconds(p.Blob.Age)}
 	case p.Gone != nil:
-		c.Gone = &peerCBOR{bytes32(p.Gone.Node)}
+		c.Gone = &peerCBOR{codec.Bytes32(p.Gone.Node)}
 	case p.PeerBound != nil:
-		c.PeerBound = &peerBoundCBOR{bytes32(p.PeerBound.Peer), p.PeerBound.Port, p.PeerBound.Bound}
+		c.PeerBound = &peerBoundCBOR{codec.Bytes32(p.PeerBound.Peer), p.PeerBound.Port, p.PeerBound.Bound}
 	case p.Leaving != nil:
-		c.Leaving = &leavingCBOR{newSeconds(p.Leaving.Grace)}
+		c.Leaving = &leavingCBOR{codec.NewSeconds(p.Leaving.Grace)}
 	}
 	return c
 }
@@ -154,7 +155,7 @@ func (p Push) encode() pushCBOR {
 func (c pushCBOR) decode() Push {
 	p := Push{Number: c.Number}
 	if c.Blob != nil {
-		p.Blob = &Blob{keys.NodePublic(c.Blob.Node), c.Blob.Data, c.Blob.Age.duration()}
+		p.Blob = &Blob{keys.NodePublic(c.Blob.Node), c.Blob.Data, c.Blob.Age.Duration()}
 	}
 	if c.Gone != nil {
 		p.Gone = &Gone{keys.NodePublic(c.Gone.Peer)}
@@ -163,7 +164,7 @@ func (c pushCBOR) decode() Push {
 		p.PeerBound = &PeerBound{keys.NodePublic(c.PeerBound.Peer), c.PeerBound.Port, c.PeerBound.Bound}
 	}
 	if c.Leaving != nil {
-		p.Leaving = &Leaving{c.Leaving.Grace.duration()}
+		p.Leaving = &Leaving{c.Leaving.Grace.Duration()}
 	}
 	return p
 }

@@ -3,6 +3,8 @@ package wire
 import (
 	"fmt"
 	"time"
+
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // MaxText is the longest text of an error. Before a request is proven its error
@@ -53,9 +55,9 @@ func (e *Error) Error() string {
 }
 
 type errorCBOR struct {
-	Code       uint8   `cbor:"1,keyasint,omitempty"`
-	Text       string  `cbor:"2,keyasint,omitempty"`
-	RetryAfter seconds `cbor:"3,keyasint,omitempty"`
+	Code       uint8         `cbor:"1,keyasint,omitempty"`
+	Text       string        `cbor:"2,keyasint,omitempty"`
+	RetryAfter codec.Seconds `cbor:"3,keyasint,omitempty"`
 }
 
 func (e *Error) check() error {
@@ -64,7 +66,7 @@ func (e *Error) check() error {
 		return fmt.Errorf("code: %w", ErrMissing)
 	case len(e.Text) > MaxText:
 		return fmt.Errorf("text of %d bytes: %w", len(e.Text), ErrBound)
-	case e.RetryAfter < 0 || e.RetryAfter > longest:
+	case e.RetryAfter < 0 || e.RetryAfter > codec.Longest:
 		return fmt.Errorf("retry after %v: %w", e.RetryAfter, ErrBound)
 	}
 	for i := range len(e.Text) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 const (
@@ -60,16 +61,16 @@ type Refresh struct{ Have Have }
 type Release struct{ Peers []keys.NodePublic }
 
 type requestCBOR struct {
-	Content blob    `cbor:"1,keyasint"`
-	Member  bytes64 `cbor:"2,keyasint,omitzero"`
-	Node    bytes64 `cbor:"3,keyasint,omitzero"`
+	Content codec.Blob    `cbor:"1,keyasint"`
+	Member  codec.Bytes64 `cbor:"2,keyasint,omitzero"`
+	Node    codec.Bytes64 `cbor:"3,keyasint,omitzero"`
 }
 
 // contentCBOR is what is signed, as it stands, so that the signatures cover
 // fields of later versions too.
 type contentCBOR struct {
-	Network  bytes32       `cbor:"1,keyasint,omitzero"`
-	Node     bytes32       `cbor:"2,keyasint,omitzero"`
+	Network  codec.Bytes32 `cbor:"1,keyasint,omitzero"`
+	Node     codec.Bytes32 `cbor:"2,keyasint,omitzero"`
 	Number   uint32        `cbor:"3,keyasint,omitempty"`
 	Register *registerCBOR `cbor:"4,keyasint,omitempty"`
 	Allocate *peersCBOR    `cbor:"5,keyasint,omitempty"`
@@ -80,20 +81,20 @@ type contentCBOR struct {
 }
 
 type registerCBOR struct {
-	Blob blob   `cbor:"1,keyasint,omitempty"`
-	Have bytes8 `cbor:"2,keyasint,omitzero"`
+	Blob codec.Blob   `cbor:"1,keyasint,omitempty"`
+	Have codec.Bytes8 `cbor:"2,keyasint,omitzero"`
 }
 
 type refreshCBOR struct {
-	Have bytes8 `cbor:"2,keyasint,omitzero"`
+	Have codec.Bytes8 `cbor:"2,keyasint,omitzero"`
 }
 
 type peersCBOR struct {
-	Peers []bytes32 `cbor:"1,keyasint,omitempty"`
+	Peers []codec.Bytes32 `cbor:"1,keyasint,omitempty"`
 }
 
 type peerCBOR struct {
-	Peer bytes32 `cbor:"1,keyasint,omitzero"`
+	Peer codec.Bytes32 `cbor:"1,keyasint,omitzero"`
 }
 
 // Operation names what r asks for.
@@ -161,16 +162,16 @@ func (r Request) checkPeers(peers []keys.NodePublic) error {
 }
 
 func (r Request) encode() contentCBOR {
-	c := contentCBOR{Network: bytes32(r.Network), Node: bytes32(r.Node), Number: r.Number, Leave: r.Leave}
+	c := contentCBOR{Network: codec.Bytes32(r.Network), Node: codec.Bytes32(r.Node), Number: r.Number, Leave: r.Leave}
 	switch {
 	case r.Register != nil:
-		c.Register = &registerCBOR{r.Register.Blob, bytes8(r.Register.Have)}
+		c.Register = &registerCBOR{r.Register.Blob, codec.Bytes8(r.Register.Have)}
 	case r.Allocate != nil:
 		c.Allocate = &peersCBOR{toBytes(r.Allocate.Peers)}
 	case r.Bind != nil:
-		c.Bind = &peerCBOR{bytes32(r.Bind.Peer)}
+		c.Bind = &peerCBOR{codec.Bytes32(r.Bind.Peer)}
 	case r.Refresh != nil:
-		c.Refresh = &refreshCBOR{bytes8(r.Refresh.Have)}
+		c.Refresh = &refreshCBOR{codec.Bytes8(r.Refresh.Have)}
 	case r.Release != nil:
 		c.Release = &peersCBOR{toBytes(r.Release.Peers)}
 	}
@@ -197,15 +198,15 @@ func (c contentCBOR) decode() Request {
 	return r
 }
 
-func toBytes(nodes []keys.NodePublic) []bytes32 {
-	out := make([]bytes32, len(nodes))
+func toBytes(nodes []keys.NodePublic) []codec.Bytes32 {
+	out := make([]codec.Bytes32, len(nodes))
 	for i, n := range nodes {
-		out[i] = bytes32(n)
+		out[i] = codec.Bytes32(n)
 	}
 	return out
 }
 
-func toNodes(in []bytes32) []keys.NodePublic {
+func toNodes(in []codec.Bytes32) []keys.NodePublic {
 	out := make([]keys.NodePublic, len(in))
 	for i, n := range in {
 		out[i] = keys.NodePublic(n)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 const (
@@ -57,7 +58,7 @@ type Refreshed struct{ Others int }
 
 type responseCBOR struct {
 	Number     uint32          `cbor:"1,keyasint,omitempty"`
-	Cookie     bytes24         `cbor:"2,keyasint,omitzero"`
+	Cookie     codec.Bytes24   `cbor:"2,keyasint,omitzero"`
 	Registered *registeredCBOR `cbor:"3,keyasint,omitempty"`
 	Allocated  []allocatedCBOR `cbor:"4,keyasint,omitempty"`
 	Bound      *boundCBOR      `cbor:"5,keyasint,omitempty"`
@@ -67,22 +68,22 @@ type responseCBOR struct {
 }
 
 type registeredCBOR struct {
-	Lifetime seconds    `cbor:"1,keyasint,omitempty"`
-	Addrs    []addrPort `cbor:"2,keyasint,omitempty"`
-	First    uint16     `cbor:"3,keyasint,omitempty"`
-	Last     uint16     `cbor:"4,keyasint,omitempty"`
-	Others   uint16     `cbor:"5,keyasint,omitempty"`
+	Lifetime codec.Seconds    `cbor:"1,keyasint,omitempty"`
+	Addrs    []codec.AddrPort `cbor:"2,keyasint,omitempty"`
+	First    uint16           `cbor:"3,keyasint,omitempty"`
+	Last     uint16           `cbor:"4,keyasint,omitempty"`
+	Others   uint16           `cbor:"5,keyasint,omitempty"`
 }
 
 type allocatedCBOR struct {
-	Peer bytes32 `cbor:"1,keyasint,omitzero"`
-	Port uint16  `cbor:"2,keyasint,omitempty"`
-	Code uint8   `cbor:"3,keyasint,omitempty"`
+	Peer codec.Bytes32 `cbor:"1,keyasint,omitzero"`
+	Port uint16        `cbor:"2,keyasint,omitempty"`
+	Code uint8         `cbor:"3,keyasint,omitempty"`
 }
 
 type boundCBOR struct {
-	Peer      bytes32 `cbor:"1,keyasint,omitzero"`
-	PeerBound bool    `cbor:"2,keyasint,omitempty"`
+	Peer      codec.Bytes32 `cbor:"1,keyasint,omitzero"`
+	PeerBound bool          `cbor:"2,keyasint,omitempty"`
 }
 
 type refreshedCBOR struct {
@@ -108,7 +109,7 @@ func (s *Session) sealResponse(nonce [nonceSize]byte, r Response) ([]byte, error
 	if err := r.check(); err != nil {
 		return nil, fmt.Errorf("seal response: %w", err)
 	}
-	b, err := seal(s.responseHead(KindResponse), &s.response, nonce, encode(r.encode()))
+	b, err := seal(s.responseHead(KindResponse), &s.response, nonce, codec.Encode(r.encode()))
 	if err != nil {
 		return nil, fmt.Errorf("seal response: %w", err)
 	}
@@ -141,7 +142,7 @@ func (s *Session) openTagged(b []byte, kind Kind, key *[keySize]byte) ([]byte, e
 	if [clientTagSize]byte(b[headerSize:]) != [clientTagSize]byte(s.client[:]) {
 		return nil, fmt.Errorf("open %v: tag of another client: %w", kind, ErrSeal)
 	}
-	body, err := open(b, responseHeadSize, key)
+	body, err := codec.Open(b, responseHeadSize, key)
 	if err != nil {
 		return nil, fmt.Errorf("open %v: %w", kind, err)
 	}
@@ -150,7 +151,7 @@ func (s *Session) openTagged(b []byte, kind Kind, key *[keySize]byte) ([]byte, e
 
 func parseResponse(body []byte) (Response, error) {
 	var c responseCBOR
-	if err := decode(body, &c); err != nil {
+	if err := decoder.Decode(body, &c); err != nil {
 		return Response{}, err
 	}
 	r := c.decode()
@@ -192,7 +193,7 @@ const maxOthers = 1<<16 - 1
 
 func (r *Registered) check() error {
 	switch {
-	case r.Lifetime < time.Second || r.Lifetime > longest:
+	case r.Lifetime < time.Second || r.Lifetime > codec.Longest:
 		return fmt.Errorf("lifetime %v: %w", r.Lifetime, ErrBound)
 	case len(r.Addrs) > MaxAddrs:
 		return fmt.Errorf("%d addresses: %w", len(r.Addrs), ErrBound)
@@ -202,7 +203,7 @@ func (r *Registered) check() error {
 		return fmt.Errorf("%d others: %w", r.Others, ErrBound)
 	}
 	for _, a := range r.Addrs {
-		if !validEndpoint(a) {
+		if !codec.ValidEndpoint(a) {
 			return fmt.Errorf("relay address %v: %w", a, ErrBound)
 		}
 	}
@@ -225,24 +226,24 @@ func checkAllocated(list []Allocated) error {
 }
 
 func (r Response) encode() responseCBOR {
-	c := responseCBOR{Number: r.Number, Cookie: bytes24(r.Cookie), Done: r.Done}
+	c := responseCBOR{Number: r.Number, Cookie: codec.Bytes24(r.Cookie), Done: r.Done}
 	switch {
 	case r.Registered != nil:
 		g := r.Registered
-		c.Registered = &registeredCBOR{newSeconds(g.Lifetime), nil, g.First, g.Last, uint16(g.Others)}
+		c.Registered = &registeredCBOR{codec.NewSeconds(g.Lifetime), nil, g.First, g.Last, uint16(g.Others)}
 		for _, a := range g.Addrs {
-			c.Registered.Addrs = append(c.Registered.Addrs, newAddrPort(a))
+			c.Registered.Addrs = append(c.Registered.Addrs, codec.NewAddrPort(a))
 		}
 	case r.Allocated != nil:
 		for _, a := range r.Allocated {
-			c.Allocated = append(c.Allocated, allocatedCBOR{bytes32(a.Peer), a.Port, uint8(a.Code)})
+			c.Allocated = append(c.Allocated, allocatedCBOR{codec.Bytes32(a.Peer), a.Port, uint8(a.Code)})
 		}
 	case r.Bound != nil:
-		c.Bound = &boundCBOR{bytes32(r.Bound.Peer), r.Bound.PeerBound}
+		c.Bound = &boundCBOR{codec.Bytes32(r.Bound.Peer), r.Bound.PeerBound}
 	case r.Refreshed != nil:
 		c.Refreshed = &refreshedCBOR{uint16(r.Refreshed.Others)}
 	case r.Error != nil:
-		c.Error = &errorCBOR{uint8(r.Error.Code), r.Error.Text, newSeconds(r.Error.RetryAfter)}
+		c.Error = &errorCBOR{uint8(r.Error.Code), r.Error.Text, codec.NewSeconds(r.Error.RetryAfter)}
 	}
 	return c
 }
@@ -250,7 +251,7 @@ func (r Response) encode() responseCBOR {
 func (c responseCBOR) decode() Response {
 	r := Response{Number: c.Number, Cookie: Cookie(c.Cookie), Done: c.Done}
 	if g := c.Registered; g != nil {
-		r.Registered = &Registered{Lifetime: g.Lifetime.duration(), First: g.First, Last: g.Last, Others: int(g.Others)}
+		r.Registered = &Registered{Lifetime: g.Lifetime.Duration(), First: g.First, Last: g.Last, Others: int(g.Others)}
 		for _, a := range g.Addrs {
 			r.Registered.Addrs = append(r.Registered.Addrs, a.AddrPort)
 		}
@@ -265,7 +266,7 @@ func (c responseCBOR) decode() Response {
 		r.Refreshed = &Refreshed{int(c.Refreshed.Others)}
 	}
 	if e := c.Error; e != nil {
-		r.Error = &Error{Code(e.Code), e.Text, e.RetryAfter.duration()}
+		r.Error = &Error{Code(e.Code), e.Text, e.RetryAfter.Duration()}
 	}
 	return r
 }

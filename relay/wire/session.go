@@ -1,16 +1,14 @@
 package wire
 
 import (
-	"crypto/cipher"
 	"crypto/ecdh"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"io"
 
-	"golang.org/x/crypto/chacha20poly1305"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 const sigSize = 64
@@ -109,57 +107,17 @@ func seal(head []byte, key *[keySize]byte, nonce [nonceSize]byte, body []byte) (
 	room := MaxFrame - len(head) - nonceSize - tagSize
 	n := padded(len(body), room)
 	if n == 0 {
-		return nil, fmt.Errorf("body of %d bytes, %d fit: %w", len(body), room-lengthSize, ErrSize)
+		return nil, fmt.Errorf("body of %d bytes, %d fit: %w", len(body), room-codec.LengthSize, ErrSize)
 	}
-	plain := make([]byte, n)
-	binary.BigEndian.PutUint16(plain, uint16(len(body)))
-	copy(plain[lengthSize:], body)
-	b := append(head, nonce[:]...)
-	return newAEAD(key).Seal(b, nonce[:], plain, b[:len(head)]), nil
+	return codec.Seal(head, key, nonce, body, len(head)+nonceSize+n+tagSize), nil
 }
 
 // padded is the size of the plaintext of a body of n bytes: the next step of
 // the ladder, or all the room where that step is too high. It is 0 where the
 // body does not fit.
 func padded(n, room int) int {
-	if n += lengthSize; n > room {
+	if n += codec.LengthSize; n > room {
 		return 0
 	}
 	return min((n+ladder-1)/ladder*ladder, room)
-}
-
-func open(b []byte, headSize int, key *[keySize]byte) ([]byte, error) {
-	nonce, sealed := b[headSize:headSize+nonceSize], b[headSize+nonceSize:]
-	plain, err := newAEAD(key).Open(nil, nonce, sealed, b[:headSize])
-	if err != nil {
-		return nil, ErrSeal
-	}
-	return unpad(plain)
-}
-
-// unpad takes the body out of a plaintext. Padding that is not zero is refused,
-// so that one body has one plaintext of a size.
-func unpad(plain []byte) ([]byte, error) {
-	if len(plain) < lengthSize {
-		return nil, fmt.Errorf("no length: %w", ErrEncoding)
-	}
-	n := int(binary.BigEndian.Uint16(plain))
-	rest := plain[lengthSize:]
-	if n > len(rest) {
-		return nil, fmt.Errorf("length %d of %d: %w", n, len(rest), ErrEncoding)
-	}
-	for _, c := range rest[n:] {
-		if c != 0 {
-			return nil, fmt.Errorf("padding is not zero: %w", ErrEncoding)
-		}
-	}
-	return rest[:n:n], nil
-}
-
-func newAEAD(key *[keySize]byte) cipher.AEAD {
-	aead, err := chacha20poly1305.NewX(key[:])
-	if err != nil {
-		panic("wire: " + err.Error()) // only a key of another length is refused
-	}
-	return aead
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // To publish new vectors after a deliberate change of the format:
@@ -294,12 +295,12 @@ func makeRequestVector(t *testing.T, s *Session, i byte, r Request) requestVecto
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := open(frame, requestHeadSize, &s.request)
+	body, err := codec.Open(frame, requestHeadSize, &s.request)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var c requestCBOR
-	if err := decode(body, &c); err != nil {
+	if err := decoder.Decode(body, &c); err != nil {
 		t.Fatal(err)
 	}
 	v := requestVector{
@@ -339,7 +340,7 @@ func makeResponseVector(t *testing.T, s *Session, i byte, r Response) responseVe
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := responseVector{Number: r.Number, Body: encode(r.encode()), Nonce: nonce[:], Frame: frame}
+	v := responseVector{Number: r.Number, Body: codec.Encode(r.encode()), Nonce: nonce[:], Frame: frame}
 	if !r.Cookie.IsZero() {
 		v.Cookie = r.Cookie[:]
 	}
@@ -374,7 +375,7 @@ func makePushVector(t *testing.T, s *Session, i byte, p Push) pushVector {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := pushVector{Number: p.Number, Body: encode(p.encode()), Nonce: nonce[:], Frame: frame}
+	v := pushVector{Number: p.Number, Body: codec.Encode(p.encode()), Nonce: nonce[:], Frame: frame}
 	switch {
 	case p.Blob != nil:
 		v.Event, v.Node, v.Blob, v.Age = "blob", p.Blob.Node[:], p.Blob.Data, int(p.Blob.Age/time.Second)
@@ -422,9 +423,9 @@ func makeRefused(t *testing.T, s *Session) (list []refusedVector) {
 		list = append(list, refusedVector{what, as, body, reason})
 	}
 	request := func(what string, c contentCBOR, sign bool) {
-		add(what, "request", s.requestBody(encode(c), testCookie(), DefaultPort, by, sign))
+		add(what, "request", s.requestBody(codec.Encode(c), testCookie(), DefaultPort, by, sign))
 	}
-	base := contentCBOR{Network: bytes32(by.Network), Node: bytes32(node), Number: 1}
+	base := contentCBOR{Network: codec.Bytes32(by.Network), Node: codec.Bytes32(node), Number: 1}
 	with := func(change func(*contentCBOR)) contentCBOR {
 		c := base
 		change(&c)
@@ -432,44 +433,46 @@ func makeRefused(t *testing.T, s *Session) (list []refusedVector) {
 	}
 	add("nothing", "request", []byte{})
 	add("an empty map", "request", []byte{0xa0})
-	add("bytes after the item", "request", append(encode(requestCBOR{Content: encode(with(func(c *contentCBOR) { c.Leave = true }))}), 0))
+	add("bytes after the item", "request", append(codec.Encode(requestCBOR{Content: codec.Encode(with(func(c *contentCBOR) { c.Leave = true }))}), 0))
 	request("no operation", base, true)
-	request("two operations", with(func(c *contentCBOR) { c.Leave, c.Bind = true, &peerCBOR{bytes32(a)} }), true)
+	request("two operations", with(func(c *contentCBOR) { c.Leave, c.Bind = true, &peerCBOR{codec.Bytes32(a)} }), true)
 	request("no number", with(func(c *contentCBOR) { c.Leave, c.Number = true, 0 }), true)
-	request("no network id", with(func(c *contentCBOR) { c.Leave, c.Network = true, bytes32{} }), true)
+	request("no network id", with(func(c *contentCBOR) { c.Leave, c.Network = true, codec.Bytes32{} }), true)
 	request("no signatures", with(func(c *contentCBOR) { c.Leave = true }), false)
 	request("a refresh that names a node", with(func(c *contentCBOR) { c.Refresh = &refreshCBOR{} }), false)
 	request("a refresh with signatures", contentCBOR{Number: 1, Refresh: &refreshCBOR{}}, true)
-	request("an allocation for itself", with(func(c *contentCBOR) { c.Allocate = &peersCBOR{[]bytes32{bytes32(node)}} }), true)
-	request("one peer twice", with(func(c *contentCBOR) { c.Allocate = &peersCBOR{[]bytes32{bytes32(a), bytes32(b), bytes32(a)}} }), true)
+	request("an allocation for itself", with(func(c *contentCBOR) { c.Allocate = &peersCBOR{[]codec.Bytes32{codec.Bytes32(node)}} }), true)
+	request("one peer twice", with(func(c *contentCBOR) {
+		c.Allocate = &peersCBOR{[]codec.Bytes32{codec.Bytes32(a), codec.Bytes32(b), codec.Bytes32(a)}}
+	}), true)
 	request("no peer", with(func(c *contentCBOR) { c.Bind = &peerCBOR{} }), true)
 	request("17 peers", with(func(c *contentCBOR) {
 		c.Release = new(peersCBOR)
 		for i := range MaxPeers + 1 {
-			c.Release.Peers = append(c.Release.Peers, bytes32{byte(i + 1)})
+			c.Release.Peers = append(c.Release.Peers, codec.Bytes32{byte(i + 1)})
 		}
 	}), true)
 	request("an empty blob", with(func(c *contentCBOR) { c.Register = &registerCBOR{} }), true)
-	request("a node that did not sign", with(func(c *contentCBOR) { c.Leave, c.Node = true, bytes32(a) }), true)
-	request("another network", with(func(c *contentCBOR) { c.Leave, c.Network = true, bytes32(testNetwork(t, 50).ID()) }), true)
+	request("a node that did not sign", with(func(c *contentCBOR) { c.Leave, c.Node = true, codec.Bytes32(a) }), true)
+	request("another network", with(func(c *contentCBOR) { c.Leave, c.Network = true, codec.Bytes32(testNetwork(t, 50).ID()) }), true)
 
-	add("no number", "response", encode(responseCBOR{Done: true}))
-	add("no result", "response", encode(responseCBOR{Number: 1}))
-	add("two results", "response", encode(responseCBOR{Number: 1, Done: true, Refreshed: &refreshedCBOR{}}))
-	add("a port and a code", "response", encode(responseCBOR{Number: 1, Allocated: []allocatedCBOR{{bytes32(a), 1, 3}}}))
-	add("port 0 and no code", "response", encode(responseCBOR{Number: 1, Allocated: []allocatedCBOR{{Peer: bytes32(a)}}}))
-	add("ports in no order", "response", encode(responseCBOR{Number: 1, Registered: &registeredCBOR{Lifetime: 120, First: 2, Last: 1}}))
-	add("no lifetime", "response", encode(responseCBOR{Number: 1, Registered: &registeredCBOR{First: 1, Last: 2}}))
-	add("an address of everybody", "response", encode(responseCBOR{Number: 1, Registered: &registeredCBOR{
-		Lifetime: 120, First: 1, Last: 2, Addrs: []addrPort{{netip.MustParseAddrPort("224.0.0.1:3478")}},
+	add("no number", "response", codec.Encode(responseCBOR{Done: true}))
+	add("no result", "response", codec.Encode(responseCBOR{Number: 1}))
+	add("two results", "response", codec.Encode(responseCBOR{Number: 1, Done: true, Refreshed: &refreshedCBOR{}}))
+	add("a port and a code", "response", codec.Encode(responseCBOR{Number: 1, Allocated: []allocatedCBOR{{codec.Bytes32(a), 1, 3}}}))
+	add("port 0 and no code", "response", codec.Encode(responseCBOR{Number: 1, Allocated: []allocatedCBOR{{Peer: codec.Bytes32(a)}}}))
+	add("ports in no order", "response", codec.Encode(responseCBOR{Number: 1, Registered: &registeredCBOR{Lifetime: 120, First: 2, Last: 1}}))
+	add("no lifetime", "response", codec.Encode(responseCBOR{Number: 1, Registered: &registeredCBOR{First: 1, Last: 2}}))
+	add("an address of everybody", "response", codec.Encode(responseCBOR{Number: 1, Registered: &registeredCBOR{
+		Lifetime: 120, First: 1, Last: 2, Addrs: []codec.AddrPort{codec.NewAddrPort(netip.MustParseAddrPort("224.0.0.1:3478"))},
 	}}))
-	add("text for a terminal", "response", encode(responseCBOR{Number: 1, Error: &errorCBOR{Code: 1, Text: "\x1b[2J"}}))
-	add("a cookie of 23 bytes", "response", encode(map[int]any{1: 1, 2: make([]byte, 23), 7: true}))
+	add("text for a terminal", "response", codec.Encode(responseCBOR{Number: 1, Error: &errorCBOR{Code: 1, Text: "\x1b[2J"}}))
+	add("a cookie of 23 bytes", "response", codec.Encode(map[int]any{1: 1, 2: make([]byte, 23), 7: true}))
 
-	add("no number", "push", encode(pushCBOR{Gone: &peerCBOR{bytes32(a)}}))
-	add("two events", "push", encode(pushCBOR{Number: 1, Gone: &peerCBOR{bytes32(a)}, Leaving: &leavingCBOR{}}))
-	add("no port", "push", encode(pushCBOR{Number: 1, PeerBound: &peerBoundCBOR{Peer: bytes32(a)}}))
-	add("an empty blob", "push", encode(pushCBOR{Number: 1, Blob: &blobCBOR{Node: bytes32(a)}}))
+	add("no number", "push", codec.Encode(pushCBOR{Gone: &peerCBOR{codec.Bytes32(a)}}))
+	add("two events", "push", codec.Encode(pushCBOR{Number: 1, Gone: &peerCBOR{codec.Bytes32(a)}, Leaving: &leavingCBOR{}}))
+	add("no port", "push", codec.Encode(pushCBOR{Number: 1, PeerBound: &peerBoundCBOR{Peer: codec.Bytes32(a)}}))
+	add("an empty blob", "push", codec.Encode(pushCBOR{Number: 1, Blob: &blobCBOR{Node: codec.Bytes32(a)}}))
 	add("one key twice", "push", []byte{0xa2, 1, 1, 1, 1})
 	add("an indefinite length", "push", []byte{0xbf, 1, 1, 0xff})
 	return list

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 func repeated(b byte) (out [32]byte) {
@@ -226,9 +227,9 @@ func TestLargestFits(t *testing.T) {
 		}
 	}
 	for _, r := range []Response{
-		{Registered: &Registered{longest, addrs, 65535, 65535, maxOthers}},
+		{Registered: &Registered{codec.Longest, addrs, 65535, 65535, maxOthers}},
 		{Allocated: allocated},
-		{Error: &Error{255, strings.Repeat("x", MaxText), longest}},
+		{Error: &Error{255, strings.Repeat("x", MaxText), codec.Longest}},
 	} {
 		r.Number, r.Cookie = 1<<32-1, testCookie()
 		b, err := server.SealResponse(r)
@@ -239,7 +240,7 @@ func TestLargestFits(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	b, err := server.SealPush(Push{Number: 1<<32 - 1, Blob: &Blob{testNode(t, 3).Public(), blob, longest}})
+	b, err := server.SealPush(Push{Number: 1<<32 - 1, Blob: &Blob{testNode(t, 3).Public(), blob, codec.Longest}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +261,7 @@ func TestNoAmplification(t *testing.T) {
 	_, server := testSession(t)
 	b, err := server.SealResponse(Response{
 		Number: 1<<32 - 1, Cookie: testCookie(),
-		Error: &Error{Code: 255, RetryAfter: longest},
+		Error: &Error{Code: 255, RetryAfter: codec.Longest},
 	})
 	if err != nil || len(b) > MinRequest {
 		t.Errorf("an error of %d bytes answers a request of %d, %v", len(b), MinRequest, err)
