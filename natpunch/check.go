@@ -1,14 +1,13 @@
 package natpunch
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 
 	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/discovery/wire"
-	"github.com/fxamacker/cbor/v2"
+	"github.com/credant/credant/discovery/wire/codec"
 )
 
 // A check is the body of a wire.KindCheck envelope, sealed under the pair's key
@@ -49,75 +48,48 @@ const (
 type transactionID [12]byte
 
 type checkCBOR struct {
-	Type      checkType       `cbor:"1,keyasint"`
-	Number    uint64          `cbor:"2,keyasint,omitempty"`
-	ID        cbor.ByteString `cbor:"3,keyasint"`
-	Nominated bool            `cbor:"4,keyasint,omitempty"`
-	Seeking   bool            `cbor:"5,keyasint,omitempty"`
-	Observed  cbor.ByteString `cbor:"6,keyasint,omitempty"`
-	Round     bool            `cbor:"7,keyasint,omitempty"`
+	Type      checkType      `cbor:"1,keyasint"`
+	Number    uint64         `cbor:"2,keyasint,omitempty"`
+	ID        codec.Blob     `cbor:"3,keyasint"`
+	Nominated bool           `cbor:"4,keyasint,omitempty"`
+	Seeking   bool           `cbor:"5,keyasint,omitempty"`
+	Observed  codec.AddrPort `cbor:"6,keyasint,omitzero"`
+	Round     bool           `cbor:"7,keyasint,omitempty"`
 }
 
 var errCheck = errors.New("not a check")
 
-var checkEncoding = func() cbor.EncMode {
-	m, err := cbor.CoreDetEncOptions().EncMode()
-	if err != nil {
-		panic("natpunch: " + err.Error())
-	}
-	return m
-}()
-
-var checkDecoding = func() cbor.DecMode {
-	m, err := cbor.DecOptions{
-		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
-		IndefLength:      cbor.IndefLengthForbidden,
-		TagsMd:           cbor.TagsForbidden,
-		MaxNestedLevels:  6,
-		MaxArrayElements: 32,
-		MaxMapPairs:      32,
-	}.DecMode()
-	if err != nil {
-		panic("natpunch: " + err.Error())
-	}
-	return m
-}()
+var checkDecoder = codec.NewDecoder(6)
 
 // appendCheck encodes c onto b.
-func appendCheck(b []byte, c check) ([]byte, error) {
-	v := checkCBOR{
-		Type: c.Type, Number: c.Number, ID: cbor.ByteString(c.ID[:]),
-		Nominated: c.Nominated, Seeking: c.Seeking, Round: c.Round,
-	}
-	if c.Observed.IsValid() {
-		v.Observed = cbor.ByteString(binary.BigEndian.AppendUint16(c.Observed.Addr().AsSlice(), c.Observed.Port()))
-	}
-	body, err := checkEncoding.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("encode check: %w", err)
-	}
-	return append(b, body...), nil
+func appendCheck(b []byte, c check) []byte {
+	return append(b, codec.Encode(checkCBOR{
+		Type: c.Type, Number: c.Number, ID: c.ID[:], Nominated: c.Nominated, Seeking: c.Seeking,
+		Observed: codec.NewAddrPort(c.Observed), Round: c.Round,
+	})...)
 }
 
 // parseCheck reads what appendCheck wrote.
 func parseCheck(b []byte) (check, error) {
 	var v checkCBOR
-	if err := checkDecoding.Unmarshal(b, &v); err != nil {
+	if err := checkDecoder.Decode(b, &v); err != nil {
 		return check{}, fmt.Errorf("parse check: %w: %w", errCheck, err)
 	}
-	c := check{Type: v.Type, Number: v.Number, Nominated: v.Nominated, Seeking: v.Seeking, Round: v.Round}
+	c := check{
+		Type: v.Type, Number: v.Number, Nominated: v.Nominated, Seeking: v.Seeking,
+		Observed: v.Observed.AddrPort, Round: v.Round,
+	}
 	if len(v.ID) != len(c.ID) {
 		return check{}, fmt.Errorf("parse check: transaction id of %d bytes: %w", len(v.ID), errCheck)
 	}
 	copy(c.ID[:], v.ID)
 	switch c.Type {
 	case ping:
-		if c.Number == 0 || v.Observed != "" {
+		if c.Number == 0 || c.Observed.IsValid() {
 			return check{}, fmt.Errorf("parse ping: %w", errCheck)
 		}
 	case pong:
-		var ok bool
-		if c.Observed, ok = parseObserved(v.Observed); !ok || c.Number != 0 {
+		if c.Number != 0 || !c.Observed.IsValid() {
 			return check{}, fmt.Errorf("parse pong: %w", errCheck)
 		}
 	default:
@@ -126,23 +98,7 @@ func parseCheck(b []byte) (check, error) {
 	return c, nil
 }
 
-func parseObserved(s cbor.ByteString) (netip.AddrPort, bool) {
-	n := len(s) - 2
-	if n < 0 {
-		return netip.AddrPort{}, false
-	}
-	a, ok := netip.AddrFromSlice([]byte(s[:n]))
-	if !ok || a.Is4In6() {
-		return netip.AddrPort{}, false
-	}
-	return netip.AddrPortFrom(a, binary.BigEndian.Uint16([]byte(s[n:]))), true
-}
-
 // sealCheck makes the datagram.
 func sealCheck(p *keys.Pair, c check) ([]byte, error) {
-	body, err := appendCheck(nil, c)
-	if err != nil {
-		return nil, err
-	}
-	return wire.SealPair(wire.KindCheck, p, body, 0)
+	return wire.SealPair(wire.KindCheck, p, appendCheck(nil, c), 0)
 }
