@@ -3,13 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
-	"encoding/json"
-	"flag"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -18,26 +12,12 @@ import (
 
 	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/discovery/wire/codec"
+	"github.com/credant/credant/integration/published"
 )
-
-// To publish new vectors after a deliberate change of the format:
-//
-//	go test ./discovery/wire -run TestVectors -update
-var update = flag.Bool("update", false, "write testdata/vectors.json anew")
-
-// hexBytes is a byte string that any language can read.
-type hexBytes []byte
-
-func (b hexBytes) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(b)), nil }
-
-func (b *hexBytes) UnmarshalText(text []byte) (err error) {
-	*b, err = hex.DecodeString(string(text))
-	return err
-}
 
 type vectors struct {
 	Comment   string           `json:"comment"`
-	Network   hexBytes         `json:"network_key"`
+	Network   published.Hex    `json:"network_key"`
 	Envelopes []envelopeVector `json:"envelopes"`
 	Records   []recordVector   `json:"records"`
 	Hellos    []helloVector    `json:"hellos"`
@@ -48,27 +28,27 @@ type vectors struct {
 
 // An envelopeVector is one body sealed: open(kind, key, sealed) is body.
 type envelopeVector struct {
-	Kind   Kind     `json:"kind"`
-	Size   int      `json:"size"`
-	Key    hexBytes `json:"key"`
-	Nonce  hexBytes `json:"nonce"`
-	Body   hexBytes `json:"body"`
-	Sealed hexBytes `json:"sealed"`
+	Kind   Kind          `json:"kind"`
+	Size   int           `json:"size"`
+	Key    published.Hex `json:"key"`
+	Nonce  published.Hex `json:"nonce"`
+	Body   published.Hex `json:"body"`
+	Sealed published.Hex `json:"sealed"`
 }
 
 type recordVector struct {
-	Seed      hexBytes   `json:"node_seed"`
-	Record    recordJSON `json:"record"`
-	Payload   hexBytes   `json:"payload"`
-	Signature hexBytes   `json:"signature"`
-	Signed    hexBytes   `json:"signed_record"`
+	Seed      published.Hex `json:"node_seed"`
+	Record    recordJSON    `json:"record"`
+	Payload   published.Hex `json:"payload"`
+	Signature published.Hex `json:"signature"`
+	Signed    published.Hex `json:"signed_record"`
 }
 
 // recordJSON is a Record in types that any language can read.
 type recordJSON struct {
-	Node         hexBytes       `json:"node"`
-	WireGuard    hexBytes       `json:"wireguard"`
-	Probe        hexBytes       `json:"probe"`
+	Node         published.Hex  `json:"node"`
+	WireGuard    published.Hex  `json:"wireguard"`
+	Probe        published.Hex  `json:"probe"`
 	Seq          uint64         `json:"seq"`
 	Lifetime     int            `json:"lifetime_seconds"`
 	Name         string         `json:"name"`
@@ -94,7 +74,7 @@ func newNATJSON(n NATBehavior) natJSON {
 }
 
 type relayJSON struct {
-	Key  hexBytes
+	Key  published.Hex
 	Addr netip.AddrPort
 }
 
@@ -110,96 +90,67 @@ func newRecordJSON(r Record) recordJSON {
 }
 
 type helloVector struct {
-	Seed       hexBytes       `json:"sender_seed"`
+	Seed       published.Hex  `json:"sender_seed"`
 	Step       Step           `json:"step"`
-	TxA        hexBytes       `json:"tx_a"`
-	TxB        hexBytes       `json:"tx_b,omitempty"`
+	TxA        published.Hex  `json:"tx_a"`
+	TxB        published.Hex  `json:"tx_b,omitempty"`
 	MaxVersion uint8          `json:"max_version"`
 	Observed   netip.AddrPort `json:"observed,omitzero"`
-	To         hexBytes       `json:"to,omitempty"`
-	From       hexBytes       `json:"from"`
+	To         published.Hex  `json:"to,omitempty"`
+	From       published.Hex  `json:"from"`
 	AgeSeconds int            `json:"age_seconds"`
 	Starts     bool           `json:"starts"`
-	Signed     hexBytes       `json:"signed_record,omitempty"`
-	Content    hexBytes       `json:"content"`
-	Body       hexBytes       `json:"body"`
+	Signed     published.Hex  `json:"signed_record,omitempty"`
+	Content    published.Hex  `json:"content"`
+	Body       published.Hex  `json:"body"`
 }
 
 type beaconVector struct {
-	Node      hexBytes `json:"node"`
-	Port      uint16   `json:"port"`
-	Tx        uint64   `json:"tx"`
-	WantReply bool     `json:"want_reply"`
-	Body      hexBytes `json:"body"`
+	Node      published.Hex `json:"node"`
+	Port      uint16        `json:"port"`
+	Tx        uint64        `json:"tx"`
+	WantReply bool          `json:"want_reply"`
+	Body      published.Hex `json:"body"`
 }
 
 type signalVector struct {
-	Kind       string         `json:"kind"`
-	AgeSeconds int            `json:"age_seconds,omitempty"`
-	Signed     hexBytes       `json:"signed_record,omitempty"`
-	Observed   netip.AddrPort `json:"observed,omitzero"`
-	Node       hexBytes       `json:"node,omitempty"`
-	Forwarded  hexBytes       `json:"forwarded_body,omitempty"`
-	From       hexBytes       `json:"from,omitempty"`
-	Last       hexBytes       `json:"last,omitempty"`
-	Sums       []hexBytes     `json:"sums,omitempty"`
-	Entries    []entryVector  `json:"entries,omitempty"`
-	Follow     bool           `json:"follow,omitempty"`
-	Body       hexBytes       `json:"body"`
+	Kind       string          `json:"kind"`
+	AgeSeconds int             `json:"age_seconds,omitempty"`
+	Signed     published.Hex   `json:"signed_record,omitempty"`
+	Observed   netip.AddrPort  `json:"observed,omitzero"`
+	Node       published.Hex   `json:"node,omitempty"`
+	Forwarded  published.Hex   `json:"forwarded_body,omitempty"`
+	From       published.Hex   `json:"from,omitempty"`
+	Last       published.Hex   `json:"last,omitempty"`
+	Sums       []published.Hex `json:"sums,omitempty"`
+	Entries    []entryVector   `json:"entries,omitempty"`
+	Follow     bool            `json:"follow,omitempty"`
+	Body       published.Hex   `json:"body"`
 }
 
 // An entryVector is an entry, and the node key that hashes to its node hash.
 type entryVector struct {
-	Node hexBytes `json:"node"`
-	Hash hexBytes `json:"node_hash"`
-	Seq  uint64   `json:"seq"`
+	Node published.Hex `json:"node"`
+	Hash published.Hex `json:"node_hash"`
+	Seq  uint64        `json:"seq"`
 }
 
 func newEntryVector(node keys.NodePublic, seq uint64) entryVector {
 	return entryVector{node[:], hash8(uint64(HashNode(node))), seq}
 }
 
-func hash8(n uint64) hexBytes { return binary.BigEndian.AppendUint64(nil, n) }
+func hash8(n uint64) published.Hex { return binary.BigEndian.AppendUint64(nil, n) }
 
 // A refusedVector is a body that a receiver must not take, and why.
 type refusedVector struct {
-	What   string   `json:"what"`
-	As     string   `json:"as"`
-	Body   hexBytes `json:"body"`
-	Reason string   `json:"reason"`
+	What   string        `json:"what"`
+	As     string        `json:"as"`
+	Body   published.Hex `json:"body"`
+	Reason string        `json:"reason"`
 }
 
 func TestVectors(t *testing.T) {
-	path := filepath.Join("testdata", "vectors.json")
-	got := makeVectors(t)
-	if *update {
-		b, err := json.MarshalIndent(got, "", "  ")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, append(b, '\n'), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want vectors
-	if err := json.Unmarshal(b, &want); err != nil {
-		t.Fatal(err)
-	}
-	// A list that was lost must not pass for one that holds.
-	v := reflect.ValueOf(want)
-	for i := range v.NumField() {
-		if v.Field(i).Kind() == reflect.Slice && v.Field(i).Len() == 0 {
-			t.Errorf("%s has no %s", path, v.Type().Field(i).Name)
-		}
-	}
-	if d := cmp.Diff(want, got, compareAddresses); d != "" {
-		t.Errorf("vectors (-published +made):\n%s", d)
-	}
-	readVectors(t, want)
+	readVectors(t, published.Vectors(t, makeVectors(t), compareAddresses))
 }
 
 // readVectors goes the other way: what is published parses to what it says.
@@ -327,8 +278,8 @@ func digestVectors(x, y keys.NodePublic) []signalVector {
 	sums := []uint64{SumEntries(halves[0]), SumEntries(halves[1])}
 	whole := SumEntries(entries)
 	return []signalVector{
-		{Kind: "digest", Sums: []hexBytes{hash8(whole)}, Entries: all, Body: Signal{Digest: &Digest{Sums: []uint64{whole}}}.encode()},
-		{Kind: "digest", Sums: []hexBytes{hash8(sums[0]), hash8(sums[1])}, Entries: all, Body: Signal{Digest: &Digest{Sums: sums}}.encode()},
+		{Kind: "digest", Sums: []published.Hex{hash8(whole)}, Entries: all, Body: Signal{Digest: &Digest{Sums: []uint64{whole}}}.encode()},
+		{Kind: "digest", Sums: []published.Hex{hash8(sums[0]), hash8(sums[1])}, Entries: all, Body: Signal{Digest: &Digest{Sums: sums}}.encode()},
 		{Kind: "digest", From: hash8(0), Last: hash8(uint64(LastHash)), Entries: all, Body: Signal{Digest: &Digest{Last: LastHash, Entries: entries}}.encode()},
 		{Kind: "digest", Entries: all[:1], Follow: true, Body: Signal{Digest: &Digest{Entries: entries[:1], Follow: true}}.encode()},
 		{Kind: "want", Entries: []entryVector{{all[1].Node, all[1].Hash, 5}}, Body: Signal{Want: &Want{[]Entry{{entries[1].Node, 5}}}}.encode()},
@@ -347,7 +298,7 @@ func makeHelloVector(t *testing.T, h Hello, node keys.NodePrivate) helloVector {
 	}
 	v := helloVector{
 		Seed: node.Seed(), Step: h.Step, TxA: h.TxA[:], MaxVersion: h.MaxVersion, Observed: h.Observed,
-		From: h.From[:], AgeSeconds: int(h.Age / time.Second), Starts: h.Starts, Content: hexBytes(s.Content), Body: body,
+		From: h.From[:], AgeSeconds: int(h.Age / time.Second), Starts: h.Starts, Content: published.Hex(s.Content), Body: body,
 	}
 	if h.Step != StepHello {
 		v.TxB, v.To = h.TxB[:], h.To[:]
@@ -388,14 +339,14 @@ func envelopeVectors(t *testing.T, v vectors) []envelopeVector {
 func refusedVectors(t *testing.T) []refusedVector {
 	t.Helper()
 	a := testNode(t, 2)
-	record := func(change func(*Record)) hexBytes {
+	record := func(change func(*Record)) published.Hex {
 		r := testRecord(t, a)
 		change(&r)
 		return forge(r, a).Marshal()
 	}
 	signed := sign(t, testRecord(t, a), a)
 	signed.Signature[63] ^= 0x01
-	hello := func(h Hello) hexBytes {
+	hello := func(h Hello) published.Hex {
 		s := h.Signed.encode()
 		return codec.Encode(signedHelloCBOR{Content: codec.Encode(helloCBOR{Step: uint8(h.Step), TxA: h.TxA, Record: &s})})
 	}

@@ -3,15 +3,9 @@ package wire
 import (
 	"bytes"
 	"crypto/ecdh"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"reflect"
 	"testing"
 	"time"
 
@@ -19,22 +13,8 @@ import (
 
 	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/discovery/wire/codec"
+	"github.com/credant/credant/integration/published"
 )
-
-// To publish new vectors after a deliberate change of the format:
-//
-//	go test ./relay/wire -run TestVectors -update
-var update = flag.Bool("update", false, "write testdata/vectors.json anew")
-
-// hexBytes is a byte string that any language can read.
-type hexBytes []byte
-
-func (b hexBytes) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(b)), nil }
-
-func (b *hexBytes) UnmarshalText(text []byte) (err error) {
-	*b, err = hex.DecodeString(string(text))
-	return err
-}
 
 type vectors struct {
 	Comment    string            `json:"comment"`
@@ -50,52 +30,52 @@ type vectors struct {
 }
 
 type relayVector struct {
-	Seed      hexBytes `json:"seed"`
-	Identity  hexBytes `json:"identity"`
-	Written   string   `json:"written"`
-	Exchange  hexBytes `json:"exchange_private"`
-	Public    hexBytes `json:"exchange_key"`
-	Signature hexBytes `json:"exchange_signature"`
+	Seed      published.Hex `json:"seed"`
+	Identity  published.Hex `json:"identity"`
+	Written   string        `json:"written"`
+	Exchange  published.Hex `json:"exchange_private"`
+	Public    published.Hex `json:"exchange_key"`
+	Signature published.Hex `json:"exchange_signature"`
 }
 
 type challengeVector struct {
-	Tx       hexBytes       `json:"transaction_id"`
-	Ask      hexBytes       `json:"ask"`
-	Cookie   hexBytes       `json:"cookie"`
+	Tx       published.Hex  `json:"transaction_id"`
+	Ask      published.Hex  `json:"ask"`
+	Cookie   published.Hex  `json:"cookie"`
 	Observed netip.AddrPort `json:"observed"`
-	Frame    hexBytes       `json:"challenge"`
+	Frame    published.Hex  `json:"challenge"`
 }
 
 type sessionVector struct {
-	Private  hexBytes `json:"client_private"`
-	Client   hexBytes `json:"client_key"`
-	Request  hexBytes `json:"request_key"`
-	Response hexBytes `json:"response_key"`
-	Push     hexBytes `json:"push_key"`
+	Private  published.Hex `json:"client_private"`
+	Client   published.Hex `json:"client_key"`
+	Request  published.Hex `json:"request_key"`
+	Response published.Hex `json:"response_key"`
+	Push     published.Hex `json:"push_key"`
 }
 
 type requestVector struct {
-	Network   hexBytes   `json:"network_key"`
-	NetworkID hexBytes   `json:"network_id,omitempty"`
-	Seed      hexBytes   `json:"node_seed"`
-	Cookie    hexBytes   `json:"cookie"`
-	Port      uint16     `json:"port"`
-	Number    uint32     `json:"number"`
-	Operation string     `json:"operation"`
-	Blob      hexBytes   `json:"blob,omitempty"`
-	Have      hexBytes   `json:"have,omitempty"`
-	Peers     []hexBytes `json:"peers,omitempty"`
-	Content   hexBytes   `json:"content"`
-	Member    hexBytes   `json:"member_signature,omitempty"`
-	Node      hexBytes   `json:"node_signature,omitempty"`
-	Body      hexBytes   `json:"body"`
-	Nonce     hexBytes   `json:"nonce"`
-	Frame     hexBytes   `json:"frame"`
+	Network   published.Hex   `json:"network_key"`
+	NetworkID published.Hex   `json:"network_id,omitempty"`
+	Seed      published.Hex   `json:"node_seed"`
+	Cookie    published.Hex   `json:"cookie"`
+	Port      uint16          `json:"port"`
+	Number    uint32          `json:"number"`
+	Operation string          `json:"operation"`
+	Blob      published.Hex   `json:"blob,omitempty"`
+	Have      published.Hex   `json:"have,omitempty"`
+	Peers     []published.Hex `json:"peers,omitempty"`
+	Content   published.Hex   `json:"content"`
+	Member    published.Hex   `json:"member_signature,omitempty"`
+	Node      published.Hex   `json:"node_signature,omitempty"`
+	Body      published.Hex   `json:"body"`
+	Nonce     published.Hex   `json:"nonce"`
+	Frame     published.Hex   `json:"frame"`
 }
 
 type responseVector struct {
 	Number   uint32          `json:"number"`
-	Cookie   hexBytes        `json:"cookie,omitempty"`
+	Cookie   published.Hex   `json:"cookie,omitempty"`
 	Result   string          `json:"result"`
 	Lifetime int             `json:"lifetime_seconds,omitempty"`
 	Addrs    []string        `json:"addresses,omitempty"`
@@ -103,93 +83,61 @@ type responseVector struct {
 	Last     uint16          `json:"last_port,omitempty"`
 	Others   int             `json:"others,omitempty"`
 	Ports    []allocatedJSON `json:"allocations,omitempty"`
-	Peer     hexBytes        `json:"peer,omitempty"`
+	Peer     published.Hex   `json:"peer,omitempty"`
 	Bound    bool            `json:"peer_bound,omitempty"`
 	Code     uint8           `json:"code,omitempty"`
 	Text     string          `json:"text,omitempty"`
 	Retry    int             `json:"retry_after_seconds,omitempty"`
-	Body     hexBytes        `json:"body"`
-	Nonce    hexBytes        `json:"nonce"`
-	Frame    hexBytes        `json:"frame"`
+	Body     published.Hex   `json:"body"`
+	Nonce    published.Hex   `json:"nonce"`
+	Frame    published.Hex   `json:"frame"`
 }
 
 type allocatedJSON struct {
-	Peer hexBytes `json:"peer"`
-	Port uint16   `json:"port,omitempty"`
-	Code uint8    `json:"code,omitempty"`
+	Peer published.Hex `json:"peer"`
+	Port uint16        `json:"port,omitempty"`
+	Code uint8         `json:"code,omitempty"`
 }
 
 type pushVector struct {
-	Number uint32   `json:"number"`
-	Event  string   `json:"event"`
-	Node   hexBytes `json:"node,omitempty"`
-	Blob   hexBytes `json:"blob,omitempty"`
-	Age    int      `json:"age_seconds,omitempty"`
-	Port   uint16   `json:"port,omitempty"`
-	Bound  bool     `json:"bound,omitempty"`
-	Grace  int      `json:"grace_seconds,omitempty"`
-	Body   hexBytes `json:"body"`
-	Nonce  hexBytes `json:"nonce"`
-	Frame  hexBytes `json:"frame"`
+	Number uint32        `json:"number"`
+	Event  string        `json:"event"`
+	Node   published.Hex `json:"node,omitempty"`
+	Blob   published.Hex `json:"blob,omitempty"`
+	Age    int           `json:"age_seconds,omitempty"`
+	Port   uint16        `json:"port,omitempty"`
+	Bound  bool          `json:"bound,omitempty"`
+	Grace  int           `json:"grace_seconds,omitempty"`
+	Body   published.Hex `json:"body"`
+	Nonce  published.Hex `json:"nonce"`
+	Frame  published.Hex `json:"frame"`
 }
 
 type resetVector struct {
-	Cause hexBytes `json:"cause"`
-	Frame hexBytes `json:"reset"`
+	Cause published.Hex `json:"cause"`
+	Frame published.Hex `json:"reset"`
 }
 
 type haveVector struct {
-	Blobs []haveJSON `json:"blobs"`
-	Have  hexBytes   `json:"have"`
+	Blobs []haveJSON    `json:"blobs"`
+	Have  published.Hex `json:"have"`
 }
 
 type haveJSON struct {
-	Node hexBytes `json:"node"`
-	Blob hexBytes `json:"blob"`
+	Node published.Hex `json:"node"`
+	Blob published.Hex `json:"blob"`
 }
 
 // A refusedVector is a body that a receiver must not take, and why.
 type refusedVector struct {
-	What   string   `json:"what"`
-	As     string   `json:"as"`
-	Body   hexBytes `json:"body"`
-	Reason string   `json:"reason"`
+	What   string        `json:"what"`
+	As     string        `json:"as"`
+	Body   published.Hex `json:"body"`
+	Reason string        `json:"reason"`
 }
 
 func TestVectors(t *testing.T) {
-	path := filepath.Join("testdata", "vectors.json")
-	got := makeVectors(t)
-	if *update {
-		b, err := json.MarshalIndent(got, "", "  ")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, append(b, '\n'), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want vectors
-	if err := json.Unmarshal(b, &want); err != nil {
-		t.Fatal(err)
-	}
-	// A list that was lost must not pass for one that holds.
-	v := reflect.ValueOf(want)
-	for i := range v.NumField() {
-		if v.Field(i).Kind() == reflect.Slice && v.Field(i).Len() == 0 {
-			t.Errorf("%s has no %s", path, v.Type().Field(i).Name)
-		}
-	}
-	if d := cmp.Diff(want, got, compareAddrs); d != "" {
-		t.Errorf("vectors (-published +made):\n%s", d)
-	}
-	readVectors(t, want)
+	readVectors(t, published.Vectors(t, makeVectors(t), compareAddrs))
 }
 
 // readVectors goes the other way: what is published parses to what it says.
@@ -305,7 +253,7 @@ func makeRequestVector(t *testing.T, s *Session, i byte, r Request) requestVecto
 	}
 	v := requestVector{
 		Network: testNetwork(t, 1).Bytes(), NetworkID: by.Network[:], Seed: by.Node.Seed(), Cookie: cookie[:], Port: port,
-		Number: r.Number, Operation: r.Operation(), Content: hexBytes(c.Content), Body: body, Nonce: nonce[:], Frame: frame,
+		Number: r.Number, Operation: r.Operation(), Content: published.Hex(c.Content), Body: body, Nonce: nonce[:], Frame: frame,
 	}
 	if r.Refresh == nil {
 		v.Member, v.Node = c.Member[:], c.Node[:]
