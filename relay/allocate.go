@@ -54,6 +54,11 @@ func (s *Server) allocatePair(c *call, key keys.NodePublic) (*allocation, wire.C
 	return s.connect(c, peer, offset), 0
 }
 
+// bindWithin is how long an allocation has to be bound before it gives way to
+// others of its quota: three tries of both sides. Without it those who ask for
+// more than they may have would take it from each other for ever.
+const bindWithin = int64(3 * time.Second)
+
 // roomToAllocate makes room within each quota: who waits longest to be bound
 // gives way, among those that the quota is of. What both sides have bound stays.
 func (s *Server) roomToAllocate(c *call) wire.Code {
@@ -73,10 +78,11 @@ func (s *Server) roomToAllocate(c *call) wire.Code {
 
 func (s *Server) evictOldest(now int64, w *waiting) bool {
 	a := w.oldest()
-	if a != nil {
-		s.evictAllocation(now, a)
+	if a == nil || now < a.waited+bindWithin {
+		return false
 	}
-	return a != nil
+	s.evictAllocation(now, a)
+	return true
 }
 
 func (s *Server) evictAllocation(now int64, a *allocation) {
@@ -172,7 +178,7 @@ func (s *Server) connect(c *call, peer *node, offset int) *allocation {
 	s.board.pairs[pair] = a
 	s.board.list.add(a)
 	s.board.usePort(offset, &s.outbox)
-	a.wait()
+	a.wait(c.now)
 	s.timers.set(a, a.expires())
 	return a
 }
@@ -186,8 +192,9 @@ func (s *Server) charge(a *allocation, n int) {
 }
 
 // wait lists an allocation among those that give way.
-func (a *allocation) wait() {
+func (a *allocation) wait(now int64) {
 	w := a.network()
+	a.waited = now
 	for i, list := range []*waiting{&w.waiting, &a.source.of[w.class].waiting} {
 		if a.waits[i] == nil {
 			a.waits[i] = list.list.PushBack(a)

@@ -23,6 +23,8 @@ type allocation struct {
 	due   due
 	// touched is when a side last asked for it or bound.
 	touched int64
+	// waited is since when it has not been bound on both sides.
+	waited int64
 	// source pays for it: where it was first asked for.
 	source *source
 	pair   *Bucket

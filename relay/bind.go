@@ -91,7 +91,7 @@ func (s *Server) displace(now int64, a *allocation, i int) {
 	}
 	a.touched = now
 	s.timers.set(a, a.expires())
-	a.wait()
+	a.wait(now)
 }
 
 // unbind ends a side's binding, and with it both flows.

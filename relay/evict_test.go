@@ -8,8 +8,8 @@ import (
 	"github.com/credant/credant/relay/wire"
 )
 
-// An allocation that waits gives way within the quota that is used up, the
-// oldest first; what is bound never does.
+// An allocation that has waited for a while gives way within the quota that is
+// used up, the oldest first; what is bound never does.
 func TestWaitingGivesWay(t *testing.T) {
 	for name, quota := range map[string]Quota{
 		"network": {Network: Share{Allocations: 3}},
@@ -25,6 +25,10 @@ func TestWaitingGivesWay(t *testing.T) {
 		w.connect(a, peers[0])
 		a.mustAllocate(peers[1])
 		a.mustAllocate(peers[2])
+		if list := a.allocate(peers[3].node()); len(list) != 1 || list[0].Code != wire.CodeQuota {
+			t.Errorf("%s: in place of one that is about to be bound: %+v", name, list)
+		}
+		w.pass(time.Duration(bindWithin))
 		if port := a.mustAllocate(peers[3]); port != 20001 {
 			t.Errorf("%s: port %d, want that of the oldest", name, port)
 		}

@@ -16,7 +16,7 @@ func (s *Server) Reconfigure(now time.Time, cfg Config) {
 		case !served:
 			s.dismiss(t, w)
 		case of != w.class:
-			s.reclassify(w, of)
+			s.reclassify(t, w, of)
 		}
 	}
 	for _, w := range s.networks {
@@ -49,7 +49,7 @@ func (s *Server) dismiss(now int64, w *network) {
 }
 
 // reclassify counts what a network has with its new class.
-func (s *Server) reclassify(w *network, of class) {
+func (s *Server) reclassify(now int64, w *network, of class) {
 	for _, n := range w.registered {
 		n.reg.source.of[w.class].registrations--
 		n.reg.source.of[of].registrations++
@@ -70,7 +70,7 @@ func (s *Server) reclassify(w *network, of class) {
 	for _, a := range held {
 		s.charge(a, 1)
 		if !a.bound() {
-			a.wait()
+			a.wait(now)
 			continue
 		}
 		s.install(a) // with the other class's buckets
