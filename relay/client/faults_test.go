@@ -158,7 +158,9 @@ func TestRefused(t *testing.T) {
 			w.relay.refuse[op] = &tt.e
 			a.client.SetBlob(w.now, []byte("a"))
 			a.setPeers(b)
-			w.run(tt.want / 2)
+			w.run(tt.want / 4)
+			a.client.SetBlob(w.now, []byte("another")) // does not make the refusal forgotten
+			w.run(tt.want / 4)
 			if s := a.client.Status(); s.LastError == "" || s.State != StateUp {
 				t.Errorf("%s: %+v: %+v", op, tt.e, s)
 			}

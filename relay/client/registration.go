@@ -53,8 +53,8 @@ func (c *Client) setBlob(now time.Time, blob []byte) {
 		r.trouble = fmt.Sprintf("register: a blob of %d bytes, at most %d fit", len(blob), wire.MaxBlob)
 		return
 	}
-	r.trouble = ""
 	if len(blob) == 0 {
+		r.trouble = ""
 		if r.blob == nil {
 			return
 		}
