@@ -122,7 +122,7 @@ func TestCrowdGivesWay(t *testing.T) {
 	}
 	for range 3 {
 		w.pass(time.Second)
-		if r := crowd[3].register("crowd", wire.Have{}); r == nil || r.Error == nil || r.Error.Code != wire.CodeQuota {
+		if r := crowd[3].register("crowd", wire.Have{}); r == nil || r.Error == nil || r.Error.Code != wire.CodeQuota || r.Error.Text != "too many nodes of one network" {
 			t.Errorf("the one that gave way is answered with %+v", r)
 		}
 	}

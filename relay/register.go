@@ -26,11 +26,11 @@ func (s *Server) register(c *call) string {
 	fresh := n.reg == nil
 	changed := fresh || !bytes.Equal(n.reg.blob, c.Register.Blob)
 	if changed && !blobsPerNode.take(&n.blobs, c.now, 1, 0) {
-		return s.refuse(c, wire.CodeQuota, 2*time.Second)
+		return s.refuseQuota(c, "changes of one node's blob", 2*time.Second)
 	}
 	if fresh {
-		if !s.roomToRegister(c) {
-			return s.refuse(c, wire.CodeQuota, time.Minute)
+		if full := s.roomToRegister(c); full != "" {
+			return s.refuseQuota(c, full, time.Minute)
 		}
 		s.enter(c)
 	}
@@ -98,25 +98,26 @@ func (s *Server) reconcile(now int64, n *node, have wire.Have) {
 	}
 }
 
-// roomToRegister says that another node of a network may register. A network
-// that is full forgets the node of a prefix that has more of them than the
-// newcomer's, where it is not using the relay; and so does the server.
-func (s *Server) roomToRegister(c *call) bool {
+// roomToRegister makes room for another node of a network to register, or says
+// what there are too many of. A network that is full forgets the node of a
+// prefix that has more of them than the newcomer's, where it is not using the
+// relay; and so does the server.
+func (s *Server) roomToRegister(c *call) (full string) {
 	w := c.node.network
 	q := s.cfg.quota(w.class)
 	if c.src.of[w.class].registrations >= q.Source.Registrations {
-		return false
+		return "nodes from one /24 or /48"
 	}
 	mine := c.src.of[w.class].registrations
 	if len(w.registered) >= q.Network.Registrations {
 		victim := heaviest(w.registered, w.class)
 		if victim == nil || victim.reg.source.of[w.class].registrations <= mine+1 {
-			return false
+			return "nodes of one network"
 		}
 		s.evictRegistration(c.now, victim.reg)
 	}
 	if len(s.registered) < s.limits.registrations {
-		return true
+		return ""
 	}
 	victim, ok := s.registered.draw(s.rng,
 		func(r *registration) bool { return !r.node.bound() && r.node.network.class <= w.class },
@@ -127,10 +128,10 @@ func (s *Server) roomToRegister(c *call) bool {
 			return a.weight() < b.weight()
 		})
 	if !ok || victim.node.network.class == w.class && victim.weight() <= mine+1 {
-		return false
+		return "nodes of all networks"
 	}
 	s.evictRegistration(c.now, victim)
-	return true
+	return ""
 }
 
 // weight is how much the source prefix has that pays for the registration.

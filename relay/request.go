@@ -88,8 +88,11 @@ func (s *Server) receiveNext(c *call, b []byte) string {
 	if !requestsPerNode.take(&n.requests, c.now, 1, 0) {
 		return dropRate
 	}
-	if !s.spendSource(c, n.network.class) || !s.spendNetwork(c) {
-		return s.refuse(c, wire.CodeQuota, 10*time.Second)
+	switch {
+	case !s.spendSource(c, n.network.class):
+		return s.refuseQuota(c, "requests from one /24 or /48", 10*time.Second)
+	case !s.spendNetwork(c):
+		return s.refuseQuota(c, requestsOfNetwork, 10*time.Second)
 	}
 	s.heard(c)
 	if unsupported {
@@ -137,7 +140,7 @@ func (s *Server) receiveFirst(c *call, client [32]byte, b []byte) string {
 	c.node.window.Take(c.Number)
 	s.heard(c)
 	if !s.spendNetwork(c) {
-		return s.refuse(c, wire.CodeQuota, 10*time.Second)
+		return s.refuseQuota(c, requestsOfNetwork, 10*time.Second)
 	}
 	return s.serve(c)
 }
@@ -202,9 +205,20 @@ func (s *Server) answer(c *call, r wire.Response) {
 	s.outbox.send(c.at, c.from, data)
 }
 
-// refuse answers with an error.
+// refuse answers with an error. It has no text: what it is about may be unproven.
 func (s *Server) refuse(c *call, code wire.Code, retry time.Duration) string {
-	s.answer(c, wire.Response{Error: &wire.Error{Code: code, RetryAfter: retry}})
-	s.stats.Refused[code.String()]++
-	return refused[code]
+	return s.refuseAs(c, &wire.Error{Code: code, RetryAfter: retry})
+}
+
+const requestsOfNetwork = "requests of one network"
+
+// refuseQuota tells a proven sender what there is too much of.
+func (s *Server) refuseQuota(c *call, what string, retry time.Duration) string {
+	return s.refuseAs(c, &wire.Error{Code: wire.CodeQuota, Text: "too many " + what, RetryAfter: retry})
+}
+
+func (s *Server) refuseAs(c *call, e *wire.Error) string {
+	s.answer(c, wire.Response{Error: e})
+	s.stats.Refused[e.Code.String()]++
+	return refused[e.Code]
 }
