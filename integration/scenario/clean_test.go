@@ -40,11 +40,7 @@ func (w *world) hostState(h *lab.Host) string {
 
 // Ctrl-C of a daemon in the foreground leaves the host as it was, whenever it comes.
 func TestInterruptAtAnyMoment(t *testing.T) {
-	w := newWorld(t, "embedded")
-	home := w.NAT("home", lab.PortRestricted)
-	a, b := w.join(home.Host("alice")), w.join(home.Host("bob"))
-	w.build()
-	w.flags = []string{"--no-dht", "--no-stun"}
+	w, a, b := twoOnLAN(t, "embedded")
 	b.up()
 	w.hostState(a.Host) // the first use of a tool may set something up
 	before := w.hostState(a.Host)
@@ -85,11 +81,7 @@ func difference(before, after string) string {
 // up without --foreground returns when the interface is up and leaves a daemon, which down ends; the host is then as it
 // was.
 func TestUpInBackground(t *testing.T) {
-	w := newWorld(t, "embedded")
-	home := w.NAT("home", lab.PortRestricted)
-	a, b := w.join(home.Host("alice")), w.join(home.Host("bob"))
-	w.build()
-	w.flags = []string{"--no-dht", "--no-stun"}
+	w, a, b := twoOnLAN(t, "embedded")
 	before := w.hostState(a.Host)
 	b.up()
 	passphrase := filepath.Join(t.TempDir(), "passphrase")
@@ -115,11 +107,7 @@ func TestUpInBackground(t *testing.T) {
 
 // After kill -9 the next up works at once, and so does down, which clears what is left.
 func TestKillLeavesNothingThatMatters(t *testing.T) {
-	w := newWorld(t, "embedded")
-	home := w.NAT("home", lab.PortRestricted)
-	a, b := w.join(home.Host("alice")), w.join(home.Host("bob"))
-	w.build()
-	w.flags = []string{"--no-dht", "--no-stun"}
+	w, a, b := twoOnLAN(t, "embedded")
 	before := w.hostState(a.Host)
 	b.up()
 	a.up()
@@ -155,11 +143,7 @@ func TestRemovedSettingsComeBack(t *testing.T)       { removedComeBack(t, "embed
 func TestKernelRemovedSettingsComeBack(t *testing.T) { removedComeBack(t, "kernel") }
 
 func removedComeBack(t *testing.T, backend string) {
-	w := newWorld(t, backend)
-	home := w.NAT("home", lab.PortRestricted)
-	a, b := w.join(home.Host("alice")), w.join(home.Host("bob"))
-	w.build()
-	w.flags = []string{"--no-dht", "--no-stun"}
+	w, a, b := twoOnLAN(t, backend)
 	status := a.up()
 	b.up()
 	a.reach(b, 5*time.Second)

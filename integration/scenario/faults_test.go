@@ -82,11 +82,7 @@ func TestNoDHT(t *testing.T) {
 
 // Port taken: the next free one, and status says so.
 func TestPortTaken(t *testing.T) {
-	w := newWorld(t, "embedded")
-	home := w.NAT("home", lab.PortRestricted)
-	a, b := w.join(home.Host("alice")), w.join(home.Host("bob"))
-	w.build()
-	w.flags = []string{"--no-dht", "--no-stun"}
+	w, a, b := twoOnLAN(t, "embedded")
 	taken, err := a.Host.ListenUDP(netip.MustParseAddrPort("0.0.0.0:23456"))
 	w.must(err)
 	defer taken.Close()

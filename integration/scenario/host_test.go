@@ -5,18 +5,12 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/credant/credant/integration/lab"
 )
 
 // Two machines that start at the same moment, having met before, do not get into
 // each other's way: crossing handshakes would cost them five seconds.
 func TestBothStartAtOnce(t *testing.T) {
-	w := newWorld(t, "embedded")
-	home := w.NAT("home", lab.PortRestricted)
-	a, b := w.join(home.Host("alice")), w.join(home.Host("bob"))
-	w.build()
-	w.flags = []string{"--no-dht", "--no-stun"}
+	_, a, b := twoOnLAN(t, "embedded")
 	a.up()
 	b.up()
 	b.reach(a, 5*time.Second)
@@ -39,11 +33,7 @@ func TestBothStartAtOnce(t *testing.T) {
 // A ping that is on its way while the other machine starts again is answered as
 // soon as the tunnel is back.
 func TestPingAcrossRestart(t *testing.T) {
-	w := newWorld(t, "embedded")
-	home := w.NAT("home", lab.PortRestricted)
-	a, b := w.join(home.Host("alice")), w.join(home.Host("bob"))
-	w.build()
-	w.flags = []string{"--no-dht", "--no-stun"}
+	_, a, b := twoOnLAN(t, "embedded")
 	a.up()
 	b.up()
 	b.reach(a, 5*time.Second)
@@ -77,11 +67,7 @@ func TestDownThenUp(t *testing.T) {
 // A host with IPv6 switched off takes part by IPv4, and does not claim the address
 // that it could not set.
 func TestIPv6SwitchedOff(t *testing.T) {
-	w := newWorld(t, "embedded")
-	home := w.NAT("home", lab.PortRestricted)
-	a, b := w.join(home.Host("alice")), w.join(home.Host("bob"))
-	w.build()
-	w.flags = []string{"--no-dht", "--no-stun"}
+	w, a, b := twoOnLAN(t, "embedded")
 	w.output(a.Host, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
 	status := a.up()
 	if got := status.Self.Addresses; len(got) != 1 || strings.Contains(got[0], ":") {
@@ -94,11 +80,7 @@ func TestIPv6SwitchedOff(t *testing.T) {
 
 // A copied system disk, machine id and all, on the same LAN: both machines say so.
 func TestTwinOnLAN(t *testing.T) {
-	w := newWorld(t, "embedded")
-	home := w.NAT("home", lab.PortRestricted)
-	a, b := w.join(home.Host("alice")), w.join(home.Host("bob"))
-	w.build()
-	w.flags = []string{"--no-dht", "--no-stun"}
+	w, a, b := twoOnLAN(t, "embedded")
 	a.up()
 	files := map[string][]byte{}
 	w.must(a.Host.Do(func() error {

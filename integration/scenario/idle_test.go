@@ -28,10 +28,7 @@ func TestIdleBudget(t *testing.T) {
 	stunHost.Addresses = 2
 	w.build()
 	w.startDHT(dht)
-	server, err := stunHost.StartSTUN()
-	w.must(err)
-	defer server.Close()
-	w.flags = append(w.flags, "--stun", server.Addr[0].String(), "--stun", server.Addr[1].String())
+	w.startSTUN(stunHost)
 	for _, n := range w.members {
 		n.up()
 	}

@@ -110,11 +110,7 @@ func TestKernelDetachAndAdopt(t *testing.T) {
 
 // down, Ctrl-C, and down after a crash each leave the host as it was.
 func TestKernelLeavesNothing(t *testing.T) {
-	w := newWorld(t, "kernel")
-	home := w.NAT("home", lab.PortRestricted)
-	a, b := w.join(home.Host("alice")), w.join(home.Host("bob"))
-	w.build()
-	w.flags = []string{"--no-dht", "--no-stun"}
+	w, a, b := twoOnLAN(t, "kernel")
 	w.hostState(a.Host)
 	before := w.hostState(a.Host)
 	b.up()

@@ -42,13 +42,7 @@ func meetByDHT(t *testing.T, backend string, natA, natB lab.NAT, firewall bool) 
 	if status.Backend != backend {
 		t.Fatalf("backend %s, want %s", status.Backend, backend)
 	}
-	b.start()
-	began := time.Now()
-	_, err := b.WaitUp(w.within(15 * time.Second))
-	w.must(err)
-	reply, _ := b.reach(a, 5*time.Second)
-	took := time.Since(began)
-	t.Logf("second up to first ping: %v", took.Round(time.Millisecond))
+	reply, took := b.startAndReach(a, 5*time.Second)
 	if took > scaled(5*time.Second) {
 		t.Errorf("it took %v", took)
 	}

@@ -25,10 +25,8 @@ func onePort(t *testing.T, backend string) {
 	stunHost.Addresses = 2
 	w.build()
 	w.startDHT(dht)
-	server, err := stunHost.StartSTUN()
-	w.must(err)
-	defer server.Close()
-	w.flags = append(w.flags, "--stun", server.Addr[0].String(), "--stun", server.Addr[1].String(), "--no-lan")
+	w.startSTUN(stunHost)
+	w.flags = append(w.flags, "--no-lan")
 	capture, err := a.Host.Capture("eth0")
 	w.must(err)
 

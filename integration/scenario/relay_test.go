@@ -52,13 +52,7 @@ func relayBetweenSymmetricNATs(t *testing.T, backend string) {
 	w.flags = []string{"--no-dht", "--no-lan", "--relay", vps.Address()}
 
 	a.up()
-	b.start()
-	began := time.Now()
-	_, err := b.WaitUp(w.within(15 * time.Second))
-	w.must(err)
-	reply, _ := b.reach(a, 5*time.Second)
-	took := time.Since(began)
-	t.Logf("second up to first ping: %v", took.Round(time.Millisecond))
+	reply, took := b.startAndReach(a, 5*time.Second)
 	if took > scaled(time.Second) {
 		t.Errorf("it took %v, want 1 s", took)
 	}
@@ -96,13 +90,7 @@ func TestRelayFoundInDHT(t *testing.T) {
 		relays := a.status().Relays
 		return len(relays) == 1 && relays[0].Home
 	})
-	b.start()
-	began := time.Now()
-	_, err = b.WaitUp(w.within(15 * time.Second))
-	w.must(err)
-	reply, _ := b.reach(a, 10*time.Second)
-	took := time.Since(began)
-	t.Logf("second up to first ping: %v", took.Round(time.Millisecond))
+	reply, took := b.startAndReach(a, 10*time.Second)
 	if took > scaled(3*time.Second) {
 		t.Errorf("it took %v, want 3 s", took)
 	}
@@ -208,12 +196,13 @@ func (w *world) noneLost(streams []*lab.Stream) {
 	}
 }
 
-// A relay that dies under traffic is replaced by the second one within 2 s.
-func TestRelayKilledUnderTraffic(t *testing.T) {
-	w := newWorld(t, "embedded")
-	a := w.join(w.NAT("home", lab.Symmetric).Host("alice"))
-	b := w.join(w.NAT("office", lab.Symmetric).Host("bob"))
-	relays := []*member.Relay{w.relay(w.Host("vps1"), "--no-dht"), w.relay(w.Host("vps2"), "--no-dht")}
+// underTwoRelays are two nodes that nothing but a relay joins, and two relays that are both ready to.
+func underTwoRelays(t *testing.T) (w *world, a, b *node, relays []*member.Relay) {
+	t.Helper()
+	w = newWorld(t, "embedded")
+	a = w.join(w.NAT("home", lab.Symmetric).Host("alice"))
+	b = w.join(w.NAT("office", lab.Symmetric).Host("bob"))
+	relays = []*member.Relay{w.relay(w.Host("vps1"), "--no-dht"), w.relay(w.Host("vps2"), "--no-dht")}
 	w.build()
 	w.flags = onlyRelay
 	for _, r := range relays {
@@ -232,6 +221,12 @@ func TestRelayKilledUnderTraffic(t *testing.T) {
 		}
 		return ready == 2
 	})
+	return w, a, b, relays
+}
+
+// A relay that dies under traffic is replaced by the second one within 2 s.
+func TestRelayKilledUnderTraffic(t *testing.T) {
+	w, a, b, relays := underTwoRelays(t)
 	streams := w.streams(a, b, 200)
 	time.Sleep(3 * time.Second) // relayed paths are measured once a second
 	there, _ := a.peer(b)
@@ -261,28 +256,7 @@ func TestRelayKilledUnderTraffic(t *testing.T) {
 // A relay that is stopped as a service manager does lets its nodes move away first: nothing is lost. Started again, it
 // is used again.
 func TestRelayStopped(t *testing.T) {
-	w := newWorld(t, "embedded")
-	a := w.join(w.NAT("home", lab.Symmetric).Host("alice"))
-	b := w.join(w.NAT("office", lab.Symmetric).Host("bob"))
-	relays := []*member.Relay{w.relay(w.Host("vps1"), "--no-dht"), w.relay(w.Host("vps2"), "--no-dht")}
-	w.build()
-	w.flags = onlyRelay
-	for _, r := range relays {
-		w.startRelay(r)
-		w.flags = append(w.flags, "--relay", r.Address())
-	}
-	a.up()
-	b.up()
-	b.reach(a, 5*time.Second)
-	w.eventually(10*time.Second, "both relays are ready", func() bool {
-		ready := 0
-		for _, r := range a.status().Relays {
-			if r.Home && r.Pairs == 1 {
-				ready++
-			}
-		}
-		return ready == 2
-	})
+	w, a, b, relays := underTwoRelays(t)
 	streams := w.streams(a, b, 200)
 	time.Sleep(2 * time.Second)
 	there, _ := a.peer(b)

@@ -133,6 +133,26 @@ func (w *world) startDHT(h *lab.Host) *lab.DHT {
 	return dht
 }
 
+// startSTUN, after build, starts a STUN server of two addresses on the host and points every member at it.
+func (w *world) startSTUN(h *lab.Host) {
+	w.t.Helper()
+	server, err := h.StartSTUN()
+	w.must(err)
+	w.t.Cleanup(func() { server.Close() })
+	w.flags = append(w.flags, "--stun", server.Addr[0].String(), "--stun", server.Addr[1].String())
+}
+
+// twoOnLAN are two nodes behind one router, neither started yet, that find each other by nothing but their LAN.
+func twoOnLAN(t *testing.T, backend string) (w *world, a, b *node) {
+	t.Helper()
+	w = newWorld(t, backend)
+	home := w.NAT("home", lab.PortRestricted)
+	a, b = w.join(home.Host("alice")), w.join(home.Host("bob"))
+	w.build()
+	w.flags = []string{"--no-dht", "--no-stun"}
+	return w, a, b
+}
+
 // networkName is the one network of most tests.
 const networkName = "home"
 
@@ -203,6 +223,19 @@ func (n *node) reach(to *node, limit time.Duration) (localapi.PingReply, time.Du
 	reply, err := n.AwaitPing(ctx, to.Host.Name)
 	n.w.must(err)
 	return reply, time.Since(began)
+}
+
+// startAndReach starts the member and pings the other until it answers, and returns the answer and how long all of it took.
+func (n *node) startAndReach(to *node, limit time.Duration) (localapi.PingReply, time.Duration) {
+	n.w.t.Helper()
+	n.start()
+	began := time.Now()
+	_, err := n.WaitUp(n.w.within(15 * time.Second))
+	n.w.must(err)
+	reply, _ := n.reach(to, limit)
+	took := time.Since(began)
+	n.w.t.Logf("second up to first ping: %v", took.Round(time.Millisecond))
+	return reply, took
 }
 
 // peer returns what the member's status says of the other.
