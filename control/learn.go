@@ -24,9 +24,11 @@ func (m *mesh) learn(now, wall time.Time, r wire.Record, signed wire.SignedRecor
 	if p == nil {
 		return nil
 	}
+	if r.Seq >= before {
+		m.gossip.Learned(now, p.node, from) // old news says who has it already
+	}
 	if p.record.Seq > before {
 		p.heardAt = now
-		m.gossip.Learned(now, p.node, from)
 		m.relays.dirty = true
 	}
 	if !m.agent.SetPeer(now, natpunch.Peer{Node: p.node, Pair: p.pair, Candidates: p.record.Candidates, NAT4: p.record.NAT4, Version: p.version}) {
