@@ -185,7 +185,8 @@ func (w *world) notAmplified(packets []lab.Packet) {
 	}
 	for addr, n := range balance {
 		if n < 0 {
-			w.t.Errorf("%v got %d bytes more than it sent", addr, -n)
+			w.t.Errorf("%v, for one, got %d bytes more than it sent", addr, -n)
+			break
 		}
 	}
 }
