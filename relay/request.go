@@ -8,6 +8,10 @@ import (
 	"github.com/credant/credant/relay/wire"
 )
 
+// forbiddenRetry is when to ask again after a refusal: the operator may allow the
+// network meanwhile.
+const forbiddenRetry = time.Minute
+
 // call is a request on its way through the checks.
 type call struct {
 	now      int64
@@ -118,7 +122,7 @@ func (s *Server) receiveFirst(c *call, client [32]byte, b []byte) string {
 	case c.Refresh != nil:
 		return s.refuse(c, wire.CodeUnknown, 0)
 	case !served:
-		return s.refuse(c, wire.CodeForbidden, 0)
+		return s.refuse(c, wire.CodeForbidden, forbiddenRetry)
 	case s.leaving:
 		return s.refuse(c, wire.CodeLeaving, 0)
 	case c.issued <= s.newest(c.Network, c.Node):

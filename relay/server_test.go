@@ -435,7 +435,7 @@ func TestReconfigure(t *testing.T) {
 	if st := w.s.Stats(); st.Networks != 1 || st.Bound != 1 || st.Registrations != 2 || len(w.flows) != 2 || rate() != 77 {
 		t.Errorf("%+v, rate %d", st, rate())
 	}
-	if r := c.register("y", wire.Have{}); r == nil || r.Error == nil || r.Error.Code != wire.CodeForbidden {
+	if r := c.register("y", wire.Have{}); r == nil || r.Error == nil || r.Error.Code != wire.CodeForbidden || r.Error.RetryAfter != forbiddenRetry {
 		t.Errorf("who is no longer allowed is answered with %+v", r)
 	}
 	w.s.Reconfigure(w.now, Config{})
