@@ -412,3 +412,69 @@ func TestRelayJoinsFamilies(t *testing.T) {
 		}
 	}
 }
+
+// Of many relays that nobody but the DHT told two nodes of, in any order and not all
+// to both, they come to use one that both are registered with.
+func TestStrangersAgree(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, seed)
+		var relays []*simRelay
+		for i := range 14 {
+			r := w.relay(fmt.Sprintf("5.9.%d.9", i+1))
+			r.off = i%5 == 4
+			relays = append(relays, r)
+		}
+		a := w.host("a", "192.168.1.2:20001", dependentNAT("5.1.1.1"))
+		b := w.host("b", "192.168.2.2:20002", dependentNAT("5.2.2.2"))
+		for _, h := range w.hosts {
+			var named []*simRelay
+			for _, r := range relays {
+				if w.rng.Float64() < 0.85 {
+					named = append(named, r)
+				}
+			}
+			var tell func()
+			tell = func() {
+				w.rng.Shuffle(len(named), func(i, j int) { named[i], named[j] = named[j], named[i] })
+				for _, r := range named[:len(named)*2/3] {
+					h.mesh.addRelay(w.now, strangerRelay, relaywire.ServerPublic{}, r.front())
+				}
+				h.step()
+				w.after(5*time.Second, tell)
+			}
+			w.after(time.Duration(w.rng.IntN(3000))*time.Millisecond, tell)
+		}
+		if took, ok := w.run(90*time.Second, func() bool { return connected(a, b) }); !ok {
+			t.Errorf("seed %d: not connected after %v: %s | %s", seed, took, homesOf(a), homesOf(b))
+		}
+	}
+}
+
+// Nodes that have many relays in common and are near to different ones meet.
+func TestDistantNodesShareARelay(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.host("a", "192.168.1.2:20001", dependentNAT("5.1.1.1"))
+	b := w.host("b", "192.168.2.2:20002", dependentNAT("5.2.2.2"))
+	for i := range 6 {
+		r := w.relay(fmt.Sprintf("5.9.%d.9", i+1))
+		for j, h := range w.hosts {
+			h.knows(r)
+			s := h.mesh.relays.byKey(r.key)
+			w.after(100*time.Millisecond, func() { // as measured
+				s.rtt = []time.Duration{10 * time.Millisecond, 200 * time.Millisecond}[(i/3+j)%2]
+				h.mesh.relays.dirty = true
+				h.step()
+			})
+		}
+	}
+	if took, ok := w.run(20*time.Second, func() bool { return connected(a, b) }); !ok || took > 2*time.Second {
+		t.Errorf("connected %v after %v: %s | %s", ok, took, homesOf(a), homesOf(b))
+	}
+}
+
+func homesOf(h *simHost) (text string) {
+	for _, s := range h.mesh.relays.homes() {
+		text += s.name() + " "
+	}
+	return text
+}

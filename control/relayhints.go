@@ -1,7 +1,8 @@
 package control
 
 import (
-	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -23,6 +24,9 @@ const (
 	// youngRelay is how long a relay may take to answer before it gives way to
 	// another.
 	youngRelay = 4 * time.Second
+	// deadFor is how long an address is left alone at which no relay answered.
+	deadFor = 10 * time.Minute
+	maxDead = 64
 )
 
 // askBudget bounds how many new addresses are asked.
@@ -50,6 +54,18 @@ func (m *mesh) addRelay(now time.Time, class relayClass, key relaywire.ServerPub
 	if s != nil && !s.lacks(addr, hearsay) {
 		return r.is(s, class)
 	}
+	fresh := &relayServer{
+		class: class, key: key, anyKey: key.IsZero(), used: now, added: now,
+		seen: make(map[keys.NodePublic]bool), score: m.score(addr.String()),
+	}
+	victim := -1
+	if s == nil {
+		var ok bool
+		if victim, ok = r.room(now, fresh); !ok || class != ownRelay && r.isDead(now, addr) {
+			m.drops.count("relays-full")
+			return nil
+		}
+	}
 	if class != ownRelay && (!usableHint(addr, m.onLink) || !r.spent[class].take(now)) {
 		if s == nil {
 			m.drops.count("relay-address")
@@ -57,11 +73,10 @@ func (m *mesh) addRelay(now time.Time, class relayClass, key relaywire.ServerPub
 		return s
 	}
 	if s == nil {
-		if !r.room(now, class) {
-			m.drops.count("relays-full")
-			return nil
+		if victim >= 0 {
+			r.evict(now, victim)
 		}
-		s = &relayServer{class: class, key: key, anyKey: key.IsZero(), used: now, added: now, seen: make(map[keys.NodePublic]bool)}
+		s = fresh
 		r.all = append(r.all, s)
 		r.dirty = true
 	}
@@ -128,34 +143,74 @@ func (r *relayServer) isAt(addr netip.AddrPort, hearsay bool) {
 	r.addrs, r.hearsay = append(sure, said...), len(said)
 }
 
-// room makes room for one more relay, and tells whether there is some.
-func (r *relays) room(now time.Time, class relayClass) bool {
+// room tells whether there is room for one more relay, and which one gives way to
+// it; -1 is none.
+func (r *relays) room(now time.Time, fresh *relayServer) (victim int, ok bool) {
 	limit, of := maxRelays, func(*relayServer) bool { return true }
-	if class == strangerRelay {
+	if fresh.class == strangerRelay {
 		limit, of = maxStrangers, func(s *relayServer) bool { return s.class == strangerRelay }
 	}
-	n, worst := 0, -1
+	n := 0
+	victim = -1
 	for i, s := range r.all {
 		if !of(s) {
 			continue
 		}
 		n++
-		young := class != ownRelay && now.Sub(s.added) < youngRelay
-		if s.home || len(s.pairs) > 0 || s.class < class || s.class == ownRelay || young || s.up && s.class == class {
+		young := fresh.class != ownRelay && now.Sub(s.added) < youngRelay && !s.up
+		if s.home || len(s.pairs) > 0 || s.class < fresh.class || s.class == ownRelay || young || s.up && s.class == fresh.class && !fresh.before(s) {
 			continue
 		}
-		if worst < 0 || cmp.Or(cmp.Compare(s.class, r.all[worst].class), r.all[worst].used.Compare(s.used)) > 0 {
-			worst = i
+		if victim < 0 || s.givesWay(r.all[victim]) {
+			victim = i
 		}
 	}
 	if n < limit {
-		return true
+		return -1, true
 	}
-	if worst < 0 {
-		return false
+	return victim, victim >= 0
+}
+
+// before tells which of two strangers' relays is to be kept. All nodes of a network
+// prefer the same ones, or they would register at different relays and never meet.
+func (r *relayServer) before(o *relayServer) bool {
+	return r.class == strangerRelay && o.class == strangerRelay && r.score < o.score
+}
+
+// givesWay tells whether the relay goes before another one does.
+func (r *relayServer) givesWay(o *relayServer) bool {
+	switch {
+	case r.class != o.class:
+		return r.class > o.class
+	case r.up != o.up:
+		return o.up
+	case r.up:
+		return o.before(r)
+	default:
+		return r.used.Before(o.used)
 	}
-	r.all = slices.Delete(r.all, worst, worst+1)
-	return true
+}
+
+// evict forgets a relay for want of room.
+func (r *relays) evict(now time.Time, i int) {
+	if s := r.all[i]; !s.addr.IsValid() { // it never answered
+		for _, a := range s.addrs {
+			r.dead = append(r.dead[max(0, len(r.dead)-maxDead+1):], sighting{a, now})
+		}
+	}
+	r.all = slices.Delete(r.all, i, i+1)
+}
+
+// isDead tells whether nobody answered there a while ago.
+func (r *relays) isDead(now time.Time, addr netip.AddrPort) bool {
+	return slices.ContainsFunc(r.dead, func(s sighting) bool { return s.addr == addr && now.Sub(s.at) < deadFor })
+}
+
+// score orders relays at random, but for all nodes of the network alike.
+func (m *mesh) score(of string) uint64 {
+	id := m.network.ID()
+	sum := sha256.Sum256(append(id[:], of...))
+	return binary.BigEndian.Uint64(sum[:])
 }
 
 // identified takes the key of a relay that answers, and tells whether the relay is
@@ -177,6 +232,9 @@ func (m *mesh) identified(now time.Time, s *relayServer, key relaywire.ServerPub
 		m.publisher.dirty = true
 	}
 	s.key = key
+	if s.class < strangerRelay { // which hints are known for is their address
+		s.score = m.score(key.String())
+	}
 	return false
 }
 
@@ -197,7 +255,7 @@ func (m *mesh) joinAddresses(now time.Time, s *relayServer) {
 // mergeRelay gives what was said of one relay to the other, which turned out to
 // be the same.
 func (m *mesh) mergeRelay(now time.Time, into, from *relayServer) {
-	into.class = min(into.class, from.class)
+	into.class, into.score = min(into.class, from.class), min(into.score, from.score)
 	for _, p := range m.peers {
 		m.dropRelayed(now, from, p)
 	}

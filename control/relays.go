@@ -60,6 +60,7 @@ type relays struct {
 	dirty  bool      // something changed that decides who is used for what
 	next   time.Time // of the next review without that
 	spent  [strangerRelay + 1]askBudget
+	dead   []sighting // addresses at which nobody answered
 }
 
 // relayServer is one relay as this node sees it.
@@ -75,6 +76,7 @@ type relayServer struct {
 	back    time.Time // when one that left may be used again
 	home    bool
 	homeAt  time.Time        // since when
+	meets   bool             // it is home, and a member is there that has no path yet
 	regular bool             // it has registered this node
 	refused time.Time        // when it was given up for not doing so; zero: it was not
 	addr    netip.AddrPort   // where it answers
@@ -86,6 +88,7 @@ type relayServer struct {
 	error   string
 	silent  time.Time // since when it does not answer; zero: it does
 	added   time.Time
+	score   uint64    // by which all nodes of the network prefer the same relays
 	suspect time.Time // when it was last asked because a pair's packets stayed away
 }
 
@@ -116,8 +119,10 @@ func (r *relays) byKey(key relaywire.ServerPublic) *relayServer {
 	return nil
 }
 
-// rank orders relays by what they may be used for before, then by distance. Those
-// that do not serve this node come last.
+// rank orders relays by what they may be used for before, then by distance, and
+// strangers' as all nodes do. Those that do not serve this node come last. Two nodes
+// that have met at some relay stay there until they have a path: if each went to the
+// relays that the other names, they would miss each other.
 func rank(a, b *relayServer) int {
 	near := func(s *relayServer) time.Duration {
 		if s.home {
@@ -125,11 +130,20 @@ func rank(a, b *relayServer) int {
 		}
 		return s.rtt
 	}
-	if a, b := a.refused.IsZero(), b.refused.IsZero(); a != b {
-		if a {
+	first := func(is bool) int {
+		if is {
 			return -1
 		}
 		return 1
+	}
+	if serves := a.refused.IsZero(); serves != b.refused.IsZero() {
+		return first(serves)
+	}
+	if a.class >= memberRelay && b.class >= memberRelay && a.meets != b.meets {
+		return first(a.meets)
+	}
+	if a.class == strangerRelay && b.class == strangerRelay {
+		return cmp.Compare(a.score, b.score)
 	}
 	return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(near(a), near(b)))
 }
@@ -220,12 +234,13 @@ func (m *mesh) chooseHomes(now time.Time) (changed bool) {
 	r := &m.relays
 	var best []*relayServer
 	for _, s := range r.all {
-		if s.usable() && (s.class != strangerRelay || s.home && m.needed(s) || r.strangers(now)) {
+		s.meets = s.home && m.meetsAt(s)
+		if s.usable() && (s.class != strangerRelay || s.home && m.needed(s) || s.meets || r.strangers(now)) {
 			best = append(best, s)
 		}
 	}
 	slices.SortStableFunc(best, rank)
-	best = best[:min(len(best), homeRelays)]
+	best = sharedHome(best)
 	for _, s := range r.all {
 		home := slices.Contains(best, s)
 		if home {
@@ -249,6 +264,32 @@ func (m *mesh) chooseHomes(now time.Time) (changed bool) {
 		m.publisher.dirty = true
 	}
 	return changed
+}
+
+// sharedHome takes the homes of all that may be: the first, and the next one. Of two
+// out of three, any two nodes share one. Where there are more, the second is the one
+// that all nodes of the network take, so that those who are far from each other meet.
+func sharedHome(best []*relayServer) []*relayServer {
+	if len(best) <= homeRelays+1 {
+		return best[:min(len(best), homeRelays)]
+	}
+	second := best[1]
+	for _, s := range best[2:] {
+		if s.class == second.class && s.refused.IsZero() == second.refused.IsZero() && s.score < second.score {
+			second = s
+		}
+	}
+	return []*relayServer{best[0], second}
+}
+
+// meetsAt tells whether a member is registered at the relay that has no path yet.
+func (m *mesh) meetsAt(s *relayServer) bool {
+	for node := range s.seen {
+		if p := m.peers[node]; p != nil && !p.working() {
+			return true
+		}
+	}
+	return false
 }
 
 // needed tells whether peers are reached through the relay.
