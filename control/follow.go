@@ -85,7 +85,8 @@ type activity struct {
 	sent      time.Time // when tx last grew
 	asked     time.Time // when tx first grew after rx did; zero: not since
 	suspected time.Time
-	used      bool // more than keepalives was sent at the last look
+	used      bool      // more than keepalives was sent at the last look
+	usedAt    time.Time // when that was last so
 }
 
 const (
@@ -94,11 +95,18 @@ const (
 	unansweredAfter = 500 * time.Millisecond
 	suspectAgain    = 5 * time.Second
 	silentAfter     = keepaliveOther + 10*time.Second
-	keepaliveSize   = 32 // of a packet that nobody answers
+	// usedFor is how long traffic counts as going on: much of it pauses for a second.
+	usedFor       = 3 * time.Second
+	keepaliveSize = 32 // of a packet that nobody answers
 )
 
 // busy tells whether something was sent that is not answered yet.
 func (a *activity) busy() bool { return !a.asked.IsZero() }
+
+// lately tells whether traffic goes on, as far as the last looks say.
+func (a *activity) lately(now time.Time) bool {
+	return a.busy() || !a.usedAt.IsZero() && now.Sub(a.usedAt) < usedFor
+}
 
 func (a *activity) unanswered(now time.Time, s wgsetup.PeerState, rtt time.Duration) bool {
 	if s.RxBytes != a.rx || s.TxBytes < a.tx || a.heard.IsZero() {
@@ -110,6 +118,9 @@ func (a *activity) unanswered(now time.Time, s wgsetup.PeerState, rtt time.Durat
 		a.sent = now
 	}
 	a.used = s.TxBytes > a.tx+keepaliveSize
+	if a.used {
+		a.usedAt = now
+	}
 	a.rx, a.tx = s.RxBytes, s.TxBytes
 	if a.asked.IsZero() || now.Sub(a.asked) < max(unansweredAfter, 4*rtt) || now.Sub(a.suspected) < suspectAgain {
 		return false

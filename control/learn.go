@@ -110,7 +110,7 @@ func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord
 	}
 	m.peers[r.Node] = p
 	if p.installed && p.record.WireGuard != r.WireGuard {
-		p.installed, p.session = false, nil // the device's peer is another one now
+		p.installed, p.session, p.move = false, nil, nil // the device's peer is another one now
 		p.state, p.alive, p.handshake = wgsetup.PeerState{}, false, time.Time{}
 	}
 	p.record, p.signed = r, signed
@@ -157,6 +157,10 @@ func (m *mesh) dropEvicted(now time.Time) {
 
 // expire forgets members whose record has run out.
 func (m *mesh) expire(now time.Time) {
+	if now.Before(m.expireAt) {
+		return
+	}
+	m.expireAt = now.Add(time.Second)
 	for _, node := range m.book.Expire(now) {
 		if p := m.peers[node]; p != nil && !p.working() {
 			m.event("lost", p.name(), p.name()+" has not been heard of for a day and is forgotten", false)

@@ -54,6 +54,7 @@ type mesh struct {
 	// claimsChanged: the addresses that are claimed differ from the last review.
 	claimsChanged bool
 	lookedAt      time.Time
+	expireAt      time.Time // when to look for members whose record has run out
 	clock         clockOpinion
 
 	notices map[string]string // what the user should act on, by subject
@@ -194,7 +195,7 @@ func (m *mesh) advance(now, wall time.Time) effects {
 		}
 	}
 	m.out.redirects = m.redirects
-	m.out.look = !now.Before(m.lookedAt.Add(m.lookEvery()))
+	m.out.look = !now.Before(m.lookedAt.Add(m.lookEvery(now)))
 	out := m.out
 	m.out = effects{}
 	return out
@@ -232,6 +233,9 @@ func (m *mesh) next(now time.Time) time.Time {
 			next = t
 		}
 	}
+	if m.relays.dirty {
+		return now
+	}
 	if t, ok := m.greeter.Next(); ok {
 		sooner(t)
 	}
@@ -256,7 +260,7 @@ func (m *mesh) next(now time.Time) time.Time {
 		sooner(t)
 	}
 	m.nextRelays(sooner)
-	sooner(m.lookedAt.Add(m.lookEvery()))
+	sooner(m.lookedAt.Add(m.lookEvery(now)))
 	sooner(m.addressing.due())
 	sooner(m.publisher.due())
 	return next
@@ -267,22 +271,22 @@ const (
 	lookBusy = 500 * time.Millisecond // while something sent is not answered
 	// A relay is one more machine that may fail.
 	lookRelayed = 250 * time.Millisecond // while something is sent through one
-	lookUsed    = 2 * time.Second        // while something is sent
+	lookUsed    = 2 * time.Second        // while something is sent, and to find out that it is
 	lookIdle    = 5 * time.Second
 )
 
 // lookEvery is how often the device's counters should be looked at now.
-func (m *mesh) lookEvery() time.Duration {
+func (m *mesh) lookEvery(now time.Time) time.Duration {
 	every := lookIdle
 	for _, p := range m.peers {
 		switch {
 		case p.session != nil && p.session.pause <= resetFirst, p.move != nil:
 			return lookSoon
-		case p.viaRelay() && (p.activity.used || p.activity.busy()):
+		case p.viaRelay() && p.activity.lately(now):
 			every = min(every, lookRelayed)
 		case p.session != nil, p.activity.busy(), p.strayed.addr.IsValid():
 			every = min(every, lookBusy)
-		case p.activity.used:
+		case p.viaRelay(), p.activity.lately(now):
 			every = min(every, lookUsed)
 		}
 	}

@@ -219,7 +219,7 @@ func (m *mesh) tellAgent(now time.Time, p *peer) {
 // measure lets the relayed paths of a peer be measured when that is due.
 func (m *mesh) measure(now time.Time, p *peer) {
 	every := measureIdle
-	if p.activity.used || p.activity.busy() {
+	if p.activity.lately(now) {
 		every = measureUsed
 	}
 	if p.viaRelay() && now.Sub(p.measuredAt) >= every {

@@ -174,6 +174,30 @@ func TestRelayDies(t *testing.T) {
 	}
 }
 
+// The same with traffic that pauses for a second and that began after a quiet time.
+func TestRelayDiesUnderSlowTraffic(t *testing.T) {
+	for seed := range uint64(10) {
+		w, _, a, b := relayedPair(t, seed, "5.9.9.9", "5.8.8.8")
+		w.run(time.Minute+time.Duration(w.rng.IntN(5000))*time.Millisecond, nil)
+		const every, count = 200 * time.Millisecond, 100
+		for i := range count / 5 { // a packet a second, answered
+			w.after(time.Duration(i)*time.Second, func() { a.device.sendNumbered(b.device.public, i+1) })
+		}
+		b.traffic(a, every, count)
+		w.run(2500*time.Millisecond+time.Duration(w.rng.IntN(1000))*time.Millisecond, nil)
+		path := a.mesh.peers[b.mesh.self.public].path.Addr.Addr()
+		for _, r := range w.relays {
+			r.off = r.addr == path
+		}
+		dead := w.now
+		if took, ok := w.run(10*time.Second, func() bool {
+			return a.mesh.peers[b.mesh.self.public].path.Addr.Addr() != path && b.mesh.peers[a.mesh.self.public].path.Addr.Addr() != path
+		}); !ok || took > 2*time.Second {
+			t.Errorf("seed %d: elsewhere %v after %v%s%s", seed, ok, w.now.Sub(dead), a.story(), b.story())
+		}
+	}
+}
+
 // A relay that says that it will stop is left without a packet lost.
 func TestRelayLeaves(t *testing.T) {
 	w := newWorld(t, 1)
