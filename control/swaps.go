@@ -40,6 +40,9 @@ func (m *mesh) beginSwap(now time.Time, p *peer, before natpunch.Path) {
 	}
 	var trail []sighting
 	if old := p.move; old != nil {
+		if old.before.Addr == from { // WireGuard has not left that yet
+			before = old.before
+		}
 		trail = append(old.trail, sighting{old.from, now.Add(trailLife)})
 		trail = slices.DeleteFunc(trail, func(s sighting) bool { return s.addr == to || !s.at.After(now) })
 		trail = trail[max(0, len(trail)-maxTrail):]
@@ -120,6 +123,7 @@ func (m *mesh) swapDone(now time.Time, p *peer, outcome swap.Outcome) {
 	}
 	failed := p.path.Addr
 	p.path, p.movedAt = before, now
+	m.relays.dirty = true
 	m.event("path", p.name(), fmt.Sprintf("nothing came from %s at %s: back to %s", p.name(), failed, before.Addr), true)
 	m.agent.Avoid(now, p.node, failed, avoidAfter)
 }
