@@ -8,6 +8,7 @@ import (
 
 	"github.com/credant/credant/discovery/wire"
 	"github.com/credant/credant/natpunch"
+	"github.com/credant/credant/relay/client"
 	relaywire "github.com/credant/credant/relay/wire"
 )
 
@@ -477,4 +478,63 @@ func homesOf(h *simHost) (text string) {
 		text += s.name() + " "
 	}
 	return text
+}
+
+// The only relay of a pair is stopped and started, as by a package upgrade, at once or
+// after a while.
+func TestOnlyRelayIsRestarted(t *testing.T) {
+	for _, gap := range []time.Duration{200 * time.Millisecond, 20 * time.Second} {
+		w := newWorld(t, 1)
+		identity := relaywire.GenerateServer()
+		r := w.relay("5.9.9.9")
+		r.boot(identity)
+		a := w.host("a", "192.168.1.2:20001", dependentNAT("5.1.1.1"), canRedirect(true))
+		b := w.host("b", "192.168.2.2:20002", dependentNAT("5.2.2.2"), canRedirect(true))
+		a.knows(r)
+		b.knows(r)
+		w.run(time.Minute, nil)
+		const count = 6000
+		a.traffic(b, 10*time.Millisecond, count)
+		b.traffic(a, 10*time.Millisecond, count)
+		r.server.Leave(w.now, 5*time.Second)
+		r.step()
+		w.run(5*time.Second, nil)
+		r.off = true
+		w.run(gap, nil)
+		r.boot(identity)
+		began := 500 + int(gap/(10*time.Millisecond))
+		w.run(65*time.Second, nil)
+		limit := 2 * time.Second
+		if gap > time.Second { // it is asked every few seconds by then
+			limit = 12 * time.Second
+		}
+		for _, h := range w.hosts {
+			if out := h.outage(10*time.Millisecond, count, began); out > limit {
+				t.Errorf("after %v: %s misses packets for %v after the relay is back, want %v%s%s", gap, h.name, out, limit, a.story(), b.story())
+			}
+		}
+		if !connected(a, b) || len(a.mesh.relays.homes()) != 1 {
+			t.Errorf("after %v: %s, homes %q%s", gap, pathTo(a, b), homesOf(a), a.story())
+		}
+	}
+}
+
+// A relay that is no own one and says something else of this node's address each time
+// does not make it publish a record each time.
+func TestRelayLiesOfAddresses(t *testing.T) {
+	w := newWorld(t, 1)
+	r := w.relay("5.9.9.9")
+	a := w.host("a", "192.168.1.2:20001", newNAT("5.1.1.1"))
+	a.knowsAs(r, memberRelay, r.key)
+	w.run(10*time.Second, nil)
+	s := a.mesh.relays.all[0]
+	before := a.mesh.publisher.count
+	for i := range 600 {
+		a.mesh.relayUp(w.now, s, client.Up{Key: r.key, Addr: r.front(), Observed: netip.AddrPortFrom(netip.AddrFrom4([4]byte{7, 7, byte(i >> 8), byte(i)}), 99)})
+		a.step()
+		w.run(time.Second, nil)
+	}
+	if n := a.mesh.publisher.count - before; n > 2*(askBurst+60) {
+		t.Errorf("%d records in ten minutes", n)
+	}
 }

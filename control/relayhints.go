@@ -18,7 +18,8 @@ import (
 
 const (
 	// A new address that somebody else than the user names costs one of so many asks
-	// of its class, and one comes back after each pause.
+	// of its class, and one comes back after each pause. So does each new record that
+	// a relay of others causes by what it says of this node's address.
 	askBurst = 32
 	askPause = 10 * time.Second
 	// youngRelay is how long a relay may take to answer before it gives way to

@@ -89,6 +89,7 @@ type relayServer struct {
 	silent  time.Time // since when it does not answer; zero: it does
 	added   time.Time
 	score   uint64    // by which all nodes of the network prefer the same relays
+	views   askBudget // of what it says that this node's address is
 	suspect time.Time // when it was last asked because a pair's packets stayed away
 }
 
@@ -159,6 +160,8 @@ func (m *mesh) reviewRelays(now time.Time) (more bool) {
 	for _, s := range r.all {
 		if s.leaving && !now.Before(s.back) {
 			s.leaving = false // its client has found out by now whether it is there
+		} else if s.leaving {
+			r.reviewAt(s.back)
 		}
 		m.reviewService(now, s)
 	}

@@ -92,7 +92,9 @@ func (m *mesh) relayUp(now time.Time, s *relayServer, o client.Up) {
 			m.addSTUN(netip.AddrPortFrom(o.Addr.Addr(), relaywire.DefaultSTUNPort))
 		}
 	}
-	m.publisher.observed(now, o.Observed)
+	if s.class == ownRelay || s.views.take(now) {
+		m.publisher.observed(now, o.Observed)
+	}
 }
 
 func (m *mesh) relayDown(now time.Time, s *relayServer, reason string) {

@@ -157,11 +157,12 @@ func (m *mesh) statusRelays() []localapi.Relay {
 			r.Key = s.key.String()
 		}
 		if s.client != nil {
-			r.LastError = cmp.Or(s.client.Status().LastError, s.error)
-		}
-		if s.up {
-			rtt := milliseconds(s.rtt)
-			r.RTTMillis = &rtt
+			now := s.client.Status()
+			r.LastError = cmp.Or(now.LastError, s.error)
+			if s.up {
+				rtt := milliseconds(now.RTT)
+				r.RTTMillis = &rtt
+			}
 		}
 		all = append(all, r)
 	}
