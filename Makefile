@@ -41,8 +41,8 @@ test: deps lint build bin/vmrun ## everything; a test that cannot run fails (as 
 
 .PHONY: test-unit
 test-unit: ## every package, race detector on where it can be
-	go test -race -skip '/kernel$$' $$(go list ./... | grep -v /integration/scenario)
-	go test ./discovery/mainline ./control/relayd
+	go test -race -skip '/kernel$$|^TestSimulation$$' $$(go list ./... | grep -v /integration/scenario)
+	go test ./discovery/mainline ./discovery/gossip ./control/relayd
 
 .PHONY: test-integration
 test-integration: build ## the programs in a small internet (as root)
