@@ -42,17 +42,18 @@ type peer struct {
 	lost      bool              // no check of any path is answered
 	activity  activity
 	speaks    bool      // the gossip may use it
-	move      *move     // to another endpoint, while that lasts
 	heardAt   time.Time // last sign of life that did not come from the device
-
-	relays     []*relayServer // that the pair should use
-	relayed    map[*relayServer]relayedAddr
-	former     []sighting // allocations of the last minutes
-	measuredAt time.Time  // when relayed paths were measured last
 
 	call     calling
 	forwards forwardBudget
 
+	peerPath
+	peerRelays
+}
+
+// peerPath is where a peer is reached.
+type peerPath struct {
+	move     *move          // to another endpoint, while that lasts
 	movedAt  time.Time      // when path last changed
 	strayed  sighting       // where WireGuard is, and since when, if not on path
 	path     natpunch.Path  // zero Addr: none

@@ -56,8 +56,9 @@ func (m *mesh) addRelay(now time.Time, class relayClass, key relaywire.ServerPub
 		return r.is(s, class)
 	}
 	fresh := &relayServer{
-		class: class, key: key, anyKey: key.IsZero(), used: now, added: now,
-		seen: make(map[keys.NodePublic]bool), score: m.score(addr.String()),
+		relayHearsay: relayHearsay{class: class, key: key, anyKey: key.IsZero(), added: now, score: m.score(addr.String())},
+		relayService: relayService{seen: make(map[keys.NodePublic]bool)},
+		used:         now,
 	}
 	victim := -1
 	if s == nil {

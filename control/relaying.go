@@ -39,6 +39,14 @@ type relayedAddr struct {
 	ready bool // both sides are bound
 }
 
+// peerRelays are a peer's allocations.
+type peerRelays struct {
+	relays     []*relayServer // that the pair should use
+	relayed    map[*relayServer]relayedAddr
+	former     []sighting // allocations of the last minutes
+	measuredAt time.Time  // when relayed paths were measured last
+}
+
 // viaRelay tells whether the peer's path leads through a relay.
 func (p *peer) viaRelay() bool { return p.path.Kind == natpunch.Relay }
 

@@ -65,32 +65,47 @@ type relays struct {
 
 // relayServer is one relay as this node sees it.
 type relayServer struct {
+	relayHearsay
+	relayLink
+	relayService
+	pairs []keys.NodePublic // that have, or should have, an allocation
+	used  time.Time         // when it was last home or had a pair
+}
+
+// relayHearsay is what is said of a relay.
+type relayHearsay struct {
 	class   relayClass
 	key     relaywire.ServerPublic // zero: not known yet
 	anyKey  bool                   // named by its address alone: whoever answers there
 	addrs   []netip.AddrPort       // where it is said to be, by members alone last
 	hearsay int                    // how many of addrs members alone say
-	client  *client.Client         // nil: never asked yet
+	added   time.Time
+	score   uint64 // by which all nodes of the network prefer the same relays
+}
+
+// relayLink is whether and how a relay answers.
+type relayLink struct {
+	client  *client.Client // nil: never asked yet
 	up      bool
 	leaving bool
-	back    time.Time // when one that left may be used again
-	home    bool
-	homeAt  time.Time        // since when
-	meets   bool             // it is home, and a member is there that has no path yet
-	regular bool             // it has registered this node
-	refused time.Time        // when it was given up for not doing so; zero: it was not
+	back    time.Time        // when one that left may be used again
 	addr    netip.AddrPort   // where it answers
 	public  []netip.AddrPort // all its addresses, as it says itself
 	rtt     time.Duration
-	pairs   []keys.NodePublic // that have, or should have, an allocation
-	seen    map[keys.NodePublic]bool
-	used    time.Time // when it was last home or had a pair
 	error   string
 	silent  time.Time // since when it does not answer; zero: it does
-	added   time.Time
-	score   uint64    // by which all nodes of the network prefer the same relays
-	views   askBudget // of what it says that this node's address is
 	suspect time.Time // when it was last asked because a pair's packets stayed away
+	views   askBudget // of what it says that this node's address is
+}
+
+// relayService is a relay as the place where this node meets others.
+type relayService struct {
+	home    bool
+	homeAt  time.Time // since when
+	meets   bool      // it is home, and a member is there that has no path yet
+	regular bool      // it has registered this node
+	refused time.Time // when it was given up for not doing so; zero: it was not
+	seen    map[keys.NodePublic]bool
 }
 
 // name is how people know the relay.
