@@ -21,8 +21,14 @@ func (m *mesh) looked(now, wall time.Time, states map[wgtypes.Key]wgsetup.PeerSt
 		if state.RxBytes > p.state.RxBytes {
 			p.lost = false // whatever the checks say, packets come in
 		}
+		if p.expects && !state.LastHandshake.Equal(p.state.LastHandshake) {
+			p.expects = false
+			m.nudge(p) // it has started anew, and wants to hear this side
+		}
 		p.renew(now, wall, state)
 		if p.session != nil && p.session.looked(now, state) && p.alive {
+			p.deaf.begin(now, state.RxBytes-p.session.before.RxBytes, state)
+			m.nudge(p) // the other side wants to hear this one
 			p.session = nil
 			m.book.Pin(p.node, true)
 			if !p.keepalive {
@@ -44,6 +50,12 @@ func (m *mesh) looked(now, wall time.Time, states map[wgtypes.Key]wgsetup.PeerSt
 		}
 		if p.alive && !m.keeps(p) && now.Sub(p.activity.sent) >= outboundAgain {
 			m.nudge(p)
+		}
+		if p.session == nil && p.deaf.looked(now, state, p.path.RTT) {
+			m.out.resets = append(m.out.resets, p.record.WireGuard)
+			p.state, p.alive, p.handshake = wgsetup.PeerState{Endpoint: state.Endpoint}, false, time.Time{}
+			p.session = newSession(now, true, p.path.RTT, p.state)
+			continue
 		}
 		m.measure(now, p)
 		if p.move != nil {

@@ -284,7 +284,7 @@ func (m *mesh) lookEvery(now time.Time) time.Duration {
 			return lookSoon
 		case p.viaRelay() && p.activity.lately(now):
 			every = min(every, lookRelayed)
-		case p.session != nil, p.activity.busy(), p.strayed.addr.IsValid():
+		case p.session != nil, p.activity.busy(), p.strayed.addr.IsValid(), p.deaf.waits():
 			every = min(every, lookBusy)
 		case p.viaRelay(), p.activity.lately(now):
 			every = min(every, lookUsed)

@@ -36,6 +36,8 @@ type peer struct {
 	installed bool // the device has it, or will with the next apply
 	keepalive bool // packets may start by themselves
 	session   *session
+	deaf      deafness
+	expects   bool              // another session, while there is one
 	state     wgsetup.PeerState // when the device was last looked at
 	handshake time.Time         // when state.LastHandshake was new, in mesh time
 	alive     bool              // the device has a session that can carry data
@@ -157,6 +159,7 @@ func (m *mesh) install(now time.Time, p *peer, path natpunch.Path) {
 func (m *mesh) start(now time.Time, p *peer, starts bool, rtt time.Duration) {
 	switch {
 	case p.alive:
+		p.expects = true
 	case p.session == nil:
 		p.session = newSession(now, starts, rtt, p.state)
 	case starts:
