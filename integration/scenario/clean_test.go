@@ -3,6 +3,7 @@ package scenario
 import (
 	"fmt"
 	"math/rand/v2"
+	"os/signal"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,10 +48,14 @@ func TestInterruptAtAnyMoment(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
+	signals := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup, which programs inherit
+		signals = append(signals, syscall.SIGHUP)
+	}
 	for i := range 24 {
 		// Denser where it is being set up: within the first half second.
 		after := time.Duration(float64(1500*time.Millisecond) * random.Float64() * random.Float64())
-		sig := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}[i%3]
+		sig := signals[i%len(signals)]
 		a.start()
 		time.Sleep(after)
 		w.must(a.Daemon().Signal(sig))
