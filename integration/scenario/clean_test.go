@@ -3,8 +3,8 @@ package scenario
 import (
 	"fmt"
 	"math/rand/v2"
-	"os/signal"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
