@@ -104,7 +104,7 @@ func newMesh(now time.Time, c meshConfig) *mesh {
 	m.book = discovery.NewBook(m.prefix6, maxMembers)
 	m.gossip = gossip.New(gossip.Config{Self: c.self.public, Book: m.book})
 	m.relays = relays{
-		began: now, dirty: true,
+		dirty:  true,
 		config: client.Config{Network: c.network.ID(), Sign: c.network.SignID, Node: c.self.node},
 	}
 	m.canRedirect = c.canRedirect

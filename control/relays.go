@@ -55,7 +55,6 @@ const (
 type relays struct {
 	config client.Config
 	all    []*relayServer
-	began  time.Time
 	lonely time.Time // since when one is needed and none answers; zero: not
 	dirty  bool      // something changed that decides who is used for what
 	next   time.Time // of the next review without that
