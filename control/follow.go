@@ -84,6 +84,7 @@ func (p *peer) renew(now, wall time.Time, state wgsetup.PeerState) {
 
 // seek looks for a peer that is gone with all means.
 func (m *mesh) seek(now time.Time, p *peer) {
+	m.relays.dirty = true
 	m.agent.Restart(now, p.node, p.reason)
 	m.greeter.Lost(p.node)
 	m.hintCandidates(now, p)

@@ -48,6 +48,8 @@ const (
 	refusedAgain   = 10 * time.Minute     // to try one that did not
 	homeAdvantage  = 5 * time.Millisecond // that a relay must be nearer to become home instead of another
 	relaysReviewed = 10 * time.Second     // at the latest
+	// An idle node without relays is not to wake up for them.
+	noRelaysReviewed = time.Minute
 )
 
 // relays are those that this node knows of. It registers with two of them, its
@@ -142,6 +144,9 @@ func (m *mesh) reviewRelays(now time.Time) (more bool) {
 		return false
 	}
 	r.dirty, r.next = false, now.Add(relaysReviewed)
+	if len(r.all) == 0 {
+		r.next = now.Add(noRelaysReviewed)
+	}
 	for _, s := range r.all {
 		if s.leaving && !now.Before(s.back) {
 			s.leaving = false // its client has found out by now whether it is there

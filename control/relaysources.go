@@ -94,6 +94,7 @@ type seek struct {
 
 const (
 	lostEvery = 20 * time.Second
+	lostCheck = time.Minute     // whether one is lost at all
 	lostAgain = 2 * time.Minute // between two look-ups of one relay
 )
 
@@ -101,7 +102,7 @@ const (
 // they say so in the DHT, under their key.
 func (d *daemon) findLost(ctx context.Context) error {
 	asked := make(map[relaywire.ServerPublic]time.Time)
-	every := time.NewTicker(lostEvery)
+	every := time.NewTicker(lostCheck)
 	defer every.Stop()
 	for {
 		select {
@@ -110,9 +111,11 @@ func (d *daemon) findLost(ctx context.Context) error {
 		case <-every.C:
 		}
 		lost := d.seek.lost.Load()
-		if lost == nil {
+		if lost == nil || len(*lost) == 0 {
+			every.Reset(lostCheck)
 			continue
 		}
+		every.Reset(lostEvery)
 		for _, key := range *lost {
 			if last, ok := asked[key]; ok && time.Since(last) < lostAgain {
 				continue
