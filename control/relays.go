@@ -58,6 +58,7 @@ type relays struct {
 	config client.Config
 	all    []*relayServer
 	lonely time.Time // since when one is needed and none answers; zero: not
+	need   bool      // there is nobody, or somebody without a direct path
 	dirty  bool      // something changed that decides who is used for what
 	next   time.Time // of the next review without that
 	spent  [strangerRelay + 1]askBudget
@@ -193,6 +194,7 @@ func (m *mesh) reviewNeed(now time.Time) {
 	for _, p := range m.peers {
 		need = need || !p.working() || p.viaRelay()
 	}
+	r.need = need
 	have := slices.ContainsFunc(r.all, func(s *relayServer) bool { return s.class < strangerRelay && s.serves() })
 	switch {
 	case have || !need:
@@ -240,11 +242,12 @@ func (r *relays) lost(now time.Time) []relaywire.ServerPublic {
 	return keys
 }
 
-// seeks tells which relays should be searched for in the DHT: those that serve
-// this network while none of ours answers, and strangers' while none does.
+// seeks tells which relays should be searched for in the DHT while somebody needs
+// one: those that serve this network while none of ours answers, and strangers'
+// while none does.
 func (r *relays) seeks(now time.Time) (network, strangers bool) {
 	up := func(below relayClass) bool {
 		return slices.ContainsFunc(r.all, func(s *relayServer) bool { return s.class < below && s.serves() })
 	}
-	return !up(memberRelay), !r.lonely.IsZero() && !up(strangerRelay)
+	return r.need && !up(memberRelay), !r.lonely.IsZero() && !up(strangerRelay)
 }
