@@ -115,7 +115,7 @@ func (s sources) kick() {
 
 const (
 	watchEarly   = 200 * time.Millisecond // while somebody may be looking on
-	watchLate    = 5 * time.Second
+	watchLate    = 30 * time.Second
 	watchedEarly = 2 * time.Minute
 )
 
