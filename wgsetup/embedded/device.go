@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"golang.zx2c4.com/wireguard/device"
-	"golang.zx2c4.com/wireguard/tun"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
@@ -29,14 +28,14 @@ func Open(name string, mtu int, side *SidePort, log *slog.Logger) (*Device, erro
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	t, err := tun.CreateTUN(name, mtu)
+	t, err := openTUN(name, mtu)
 	if err != nil {
 		return nil, fmt.Errorf("create TUN device %s: %w", name, err)
 	}
 	bind := NewBind(side)
 	d := &Device{
 		name: name,
-		wg:   device.NewDevice(keepUp(t), bind, logger(log)),
+		wg:   device.NewDevice(t, bind, logger(log)),
 		bind: bind,
 	}
 	// Up now, with a port that the kernel chooses: ConfigureDevice then
@@ -92,27 +91,3 @@ func logger(log *slog.Logger) *device.Logger {
 	}
 	return &device.Logger{Verbosef: printf, Errorf: printf}
 }
-
-// steadyTUN hides from wireguard-go that the link went down: it would close
-// its socket, and the side port with it, and take another port afterwards if
-// this one was gone. Setting the link up again is the host's plan.
-type steadyTUN struct {
-	tun.Device
-	events chan tun.Event
-}
-
-func keepUp(t tun.Device) tun.Device {
-	s := &steadyTUN{Device: t, events: make(chan tun.Event)}
-	go func() {
-		defer close(s.events)
-		for event := range t.Events() {
-			if event&tun.EventMTUUpdate != 0 {
-				s.events <- tun.EventMTUUpdate
-			}
-		}
-	}()
-	return s
-}
-
-// Events implements tun.Device.
-func (s *steadyTUN) Events() <-chan tun.Event { return s.events }
