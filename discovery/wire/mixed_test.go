@@ -21,7 +21,7 @@ func (n nodeV2) record(t *testing.T) SignedRecord {
 	t.Helper()
 	fields := fields(t, testRecord(t, n.key).encode())
 	fields[10] = append(fields[10].([]any), map[int]any{1: 9, 2: []byte{192, 0, 2, 1, 0, 7}, 3: "quic"})
-	fields[11] = map[int]any{1: 7, 2: 1, 4: true}
+	fields[11] = map[int]any{1: 7, 2: 1, 20: true}
 	fields[15] = 2
 	fields[30] = "a field of version 2"
 	fields[31] = map[int]any{1: []int{1, 2, 3}}

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
@@ -120,7 +121,24 @@ type NATBehavior struct {
 	Mapping       Behavior
 	Filtering     Behavior
 	PortPreserved bool
+	// Hairpin: two hosts behind this NAT reach each other at their mapped
+	// addresses. False is no or unknown.
+	Hairpin bool
+	// Step is the distance from one mapping's port to the next one's, where
+	// Mapping depends on the destination and ports are sequential; it may be
+	// negative. Zero: ports are not sequential, or that is unknown.
+	Step int16
+	// Low and High bound the ports of mappings where those come from a block;
+	// both zero: unknown.
+	Low, High uint16
+	// Lifetime of a mapping that nothing refreshes, in whole seconds up to
+	// MaxMappingLifetime; zero is unknown.
+	Lifetime time.Duration
 }
+
+// MaxMappingLifetime is the longest lifetime of a mapping that a record tells:
+// nobody sends keepalives as seldom.
+const MaxMappingLifetime = (1<<16 - 1) * time.Second
 
 // Relay names a relay by its Ed25519 key and the address where it answers.
 type Relay struct {
@@ -162,6 +180,13 @@ type natCBOR struct {
 	Mapping       uint8 `cbor:"1,keyasint,omitempty"`
 	Filtering     uint8 `cbor:"2,keyasint,omitempty"`
 	PortPreserved bool  `cbor:"3,keyasint,omitempty"`
+	Hairpin       bool  `cbor:"4,keyasint,omitempty"`
+	// Wider than what is understood, so that a later version's numbers are
+	// unknown to this one instead of making the record unreadable.
+	Step     int64  `cbor:"5,keyasint,omitempty"`
+	Low      uint64 `cbor:"6,keyasint,omitempty"`
+	High     uint64 `cbor:"7,keyasint,omitempty"`
+	Lifetime uint64 `cbor:"8,keyasint,omitempty"`
 }
 
 func (n natCBOR) IsZero() bool { return n == natCBOR{} }
@@ -194,7 +219,10 @@ func (r Record) encode() []byte {
 }
 
 func (n NATBehavior) encode() natCBOR {
-	return natCBOR{uint8(n.Mapping), uint8(n.Filtering), n.PortPreserved}
+	return natCBOR{
+		uint8(n.Mapping), uint8(n.Filtering), n.PortPreserved, n.Hairpin,
+		int64(n.Step), uint64(n.Low), uint64(n.High), uint64(min(max(n.Lifetime, 0), MaxMappingLifetime) / time.Second),
+	}
 }
 
 func decodeRecord(payload []byte) (Record, error) {
@@ -231,5 +259,13 @@ func (n natCBOR) decode() NATBehavior {
 		}
 		return Behavior(v)
 	}
-	return NATBehavior{known(n.Mapping), known(n.Filtering), n.PortPreserved}
+	b := NATBehavior{Mapping: known(n.Mapping), Filtering: known(n.Filtering), PortPreserved: n.PortPreserved, Hairpin: n.Hairpin}
+	if n.Step == int64(int16(n.Step)) {
+		b.Step = int16(n.Step)
+	}
+	if n.Low > 0 && n.Low <= n.High && n.High <= math.MaxUint16 {
+		b.Low, b.High = uint16(n.Low), uint16(n.High)
+	}
+	b.Lifetime = time.Duration(min(n.Lifetime, uint64(MaxMappingLifetime/time.Second))) * time.Second
+	return b
 }

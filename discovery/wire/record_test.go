@@ -226,7 +226,12 @@ func randomRecord(t *testing.T, rng *rand.Rand, node keys.NodePrivate) Record {
 	for range rng.IntN(MaxCapabilities + 1) {
 		r.Capabilities = append(r.Capabilities, strings.Repeat("c", 1+rng.IntN(maxCapability)))
 	}
-	r.NAT4 = NATBehavior{Behavior(rng.IntN(4)), Behavior(rng.IntN(4)), rng.IntN(2) == 0}
+	r.NAT4 = NATBehavior{Mapping: Behavior(rng.IntN(4)), Filtering: Behavior(rng.IntN(4)), PortPreserved: rng.IntN(2) == 0}
+	if rng.IntN(2) == 0 {
+		r.NAT4.Hairpin, r.NAT4.Step, r.NAT4.Lifetime = rng.IntN(2) == 0, int16(rng.IntN(1<<16)), time.Duration(rng.IntN(1<<16))*time.Second
+		r.NAT4.Low = uint16(1 + rng.IntN(1<<15))
+		r.NAT4.High = r.NAT4.Low + uint16(rng.IntN(1<<15))
+	}
 	return r
 }
 
@@ -294,5 +299,29 @@ func TestCandidateTypeAndBehaviorNames(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("names (-want +got)\n%s", d)
+	}
+}
+
+// Numbers that this version does not understand are unknown to it; the rest of
+// the map still counts.
+func TestNATOfLaterVersion(t *testing.T) {
+	tests := []struct {
+		name string
+		nat  natCBOR
+		want NATBehavior
+	}{
+		{"all at its bound", natCBOR{Step: -1 << 15, Low: 1, High: 1<<16 - 1, Lifetime: 1<<16 - 1}, NATBehavior{Step: -1 << 15, Low: 1, High: 1<<16 - 1, Lifetime: MaxMappingLifetime}},
+		{"wide step", natCBOR{Mapping: 3, Step: 1 << 15}, NATBehavior{Mapping: AddressAndPortDependent}},
+		{"range upside down", natCBOR{Hairpin: true, Low: 3, High: 2}, NATBehavior{Hairpin: true}},
+		{"half a range", natCBOR{High: 2}, NATBehavior{}},
+		{"port over the top", natCBOR{Low: 2, High: 1 << 16}, NATBehavior{}},
+		{"long lifetime", natCBOR{Lifetime: 1<<64 - 1}, NATBehavior{Lifetime: MaxMappingLifetime}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := tt.nat.decode(); got != tt.want {
+				t.Errorf("decodes to %+v, want %+v", got, tt.want)
+			}
+		})
 	}
 }

@@ -67,10 +67,17 @@ type recordJSON struct {
 type natJSON struct {
 	Mapping, Filtering uint8
 	PortPreserved      bool
+	Hairpin            bool
+	Step               int16
+	Low, High          uint16
+	LifetimeSeconds    int
 }
 
 func newNATJSON(n NATBehavior) natJSON {
-	return natJSON{uint8(n.Mapping), uint8(n.Filtering), n.PortPreserved}
+	return natJSON{
+		uint8(n.Mapping), uint8(n.Filtering), n.PortPreserved,
+		n.Hairpin, n.Step, n.Low, n.High, int(n.Lifetime / time.Second),
+	}
 }
 
 type relayJSON struct {

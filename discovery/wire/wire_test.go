@@ -102,7 +102,7 @@ func fullRecord(t testing.TB, node keys.NodePrivate) Record {
 		Candidate{Relayed, netip.MustParseAddrPort("203.0.113.80:40000")},
 	)
 	r.NAT4 = NATBehavior{Mapping: EndpointIndependent, Filtering: AddressAndPortDependent, PortPreserved: true}
-	r.NAT6 = NATBehavior{Mapping: AddressDependent}
+	r.NAT6 = NATBehavior{Mapping: AddressDependent, Hairpin: true, Step: -2, Low: 40000, High: 40511, Lifetime: 30 * time.Second}
 	r.Relays = []Relay{{repeated(0x71), netip.MustParseAddrPort("203.0.113.80:443")}}
 	r.Capabilities = []string{"relay/1", "mtu=1420"}
 	return r
