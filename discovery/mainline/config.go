@@ -69,7 +69,7 @@ type Config struct {
 type Lookup struct {
 	// InfoHashes gives at most four hashes.
 	InfoHashes func(now time.Time) [][20]byte
-	// Active is looked at each second, and at once after Wake; while it returns false,
+	// Active is looked at each half minute, and at once after Wake; while it returns false,
 	// no datagram is sent for this lookup. Nil means always.
 	Active func() bool
 	// Found is as Config.Found.

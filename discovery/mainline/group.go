@@ -7,8 +7,11 @@ import (
 )
 
 const (
-	hashesEvery  = 30 * time.Second // how often the day is looked at
-	activeEvery  = time.Second      // how often Active is
+	hashesEvery = 30 * time.Second // how often the day is looked at
+	// activeEvery is how often Active is looked at, unless Wake says so; an item's
+	// value, of which nobody says that it has changed, is looked at each valueEvery.
+	activeEvery  = 30 * time.Second
+	valueEvery   = time.Second
 	maxHashes    = 4
 	maxAnnounced = 128
 	// startsAtOnce is how many new lookups of one group begin in one step. A relay of
@@ -111,15 +114,19 @@ func (g *group) lookup(h infoHash) *lookup {
 }
 
 func (g *group) next(now time.Time) time.Time {
+	every := activeEvery
+	if g.purpose == toPut {
+		every = valueEvery
+	}
 	if !g.on {
-		return now.Add(activeEvery)
+		return now.Add(every)
 	}
 	next := now.Add(searchEvery)
 	if g.hashes != nil {
 		next = g.hashesAt
 	}
-	if g.active != nil && now.Add(activeEvery).Before(next) {
-		next = now.Add(activeEvery)
+	if g.active != nil && now.Add(every).Before(next) {
+		next = now.Add(every)
 	}
 	for _, l := range g.lookups {
 		if t := l.Next(now); t.Before(next) {
