@@ -51,20 +51,12 @@ func (m *mesh) behavior(now time.Time) (nat4, nat6 wire.NATBehavior) {
 	}
 	status := m.stun.Result()
 	if status.IPv4.Mapping != natpunch.UnknownBehavior {
-		nat4 = wireNAT(status.IPv4)
+		nat4 = status.IPv4.Record()
 	}
 	if status.IPv6.Mapping != natpunch.UnknownBehavior {
-		nat6 = wireNAT(status.IPv6)
+		nat6 = status.IPv6.Record()
 	}
 	return nat4, nat6
-}
-
-func wireNAT(f natpunch.FamilyStatus) wire.NATBehavior {
-	return wire.NATBehavior{
-		Mapping:       f.Mapping,
-		Filtering:     f.Filtering,
-		PortPreserved: f.PortPreserved != nil && *f.PortPreserved,
-	}
 }
 
 // nat says what is known of the NAT before this node: what the STUN servers

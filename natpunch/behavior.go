@@ -2,6 +2,7 @@ package natpunch
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/credant/credant/discovery/wire"
 )
@@ -38,13 +39,27 @@ type FamilyStatus struct {
 	// EndpointIndependent. A NAT whose mapping depends on the address counts as
 	// AddressDependent until it is seen to depend on the port.
 	Mapping MappingBehavior `json:"mapping"`
-	// Filtering is unknown: to measure it takes RFC 5780's second address and a
-	// port that nothing was sent from.
+	// Filtering is what comes in to a port that sent elsewhere, be it the NAT or a
+	// firewall on the way that decides. A Probe measures it, where a server
+	// offers RFC 5780.
 	Filtering FilteringBehavior `json:"filtering"`
 	// Translated: there is a NAT. Nil is unknown.
 	Translated *bool `json:"translated,omitempty"`
 	// PortPreserved: the mapping has the port of the node. Nil is unknown.
 	PortPreserved *bool `json:"port_preserved,omitempty"`
+	// Hairpin: two hosts behind the NAT reach each other at their mapped
+	// addresses. Nil is unknown, or there is no NAT.
+	Hairpin *bool `json:"hairpin,omitempty"`
+	// Step is the signed distance from one mapping's port to the next one's, where
+	// Mapping depends on the destination and ports are sequential; zero: they are
+	// not, or that is unknown.
+	Step int `json:"step,omitempty"`
+	// Low and High bound the ports of mappings, where those come from a block.
+	Low  uint16 `json:"low,omitempty"`
+	High uint16 `json:"high,omitempty"`
+	// Lifetime is how long a mapping lived that nothing refreshed, at least; zero
+	// is unknown.
+	Lifetime time.Duration `json:"lifetime,omitempty"`
 	// Reflexive are this node's addresses as servers see them.
 	Reflexive []netip.AddrPort `json:"reflexive,omitempty"`
 	// Servers have answered; BehaviorDiscovery of them offer RFC 5780.
@@ -52,6 +67,20 @@ type FamilyStatus struct {
 	BehaviorDiscovery int `json:"behavior_discovery"`
 	// Detail says it all for a person.
 	Detail string `json:"detail,omitempty"`
+}
+
+// Record is the status as a node's record tells it.
+func (f FamilyStatus) Record() wire.NATBehavior {
+	return wire.NATBehavior{
+		Mapping:       f.Mapping,
+		Filtering:     f.Filtering,
+		PortPreserved: f.PortPreserved != nil && *f.PortPreserved,
+		Hairpin:       f.Hairpin != nil && *f.Hairpin,
+		Step:          int16(f.Step),
+		Low:           f.Low,
+		High:          f.High,
+		Lifetime:      f.Lifetime,
+	}
 }
 
 // detail puts the status into words; asked is whether any server was.

@@ -10,7 +10,7 @@ func (f *survey) evaluate(s *STUN) {
 	}
 	st := FamilyStatus{Servers: len(f.answers)}
 	for _, a := range f.answers {
-		if a.other {
+		if a.discover {
 			st.BehaviorDiscovery++
 		}
 		if !slices.Contains(st.Reflexive, a.mapped) && len(st.Reflexive) < maxReflexiveAddrs {
@@ -31,6 +31,7 @@ func (f *survey) evaluate(s *STUN) {
 			st.Mapping = EndpointIndependent
 		}
 	}
+	st.takeMeasured(f.measured)
 	st.Detail = st.detail(len(f.servers) > 0)
 	f.status = st
 }
@@ -53,4 +54,19 @@ func mapping(answers []answer) MappingBehavior {
 		}
 	}
 	return result
+}
+
+// takeMeasured adds what was found out from other ports. What the own port shows
+// of itself stands.
+func (f *FamilyStatus) takeMeasured(m FamilyStatus) {
+	if f.Mapping == UnknownBehavior || f.Mapping == AddressDependent && m.Mapping == AddressAndPortDependent {
+		f.Mapping = m.Mapping
+	}
+	if f.Translated == nil {
+		f.Translated = m.Translated
+	}
+	f.Filtering, f.Hairpin, f.Lifetime = m.Filtering, m.Hairpin, m.Lifetime
+	if f.Mapping > EndpointIndependent {
+		f.Step, f.Low, f.High = m.Step, m.Low, m.High
+	}
 }

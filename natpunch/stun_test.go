@@ -355,7 +355,7 @@ func TestSTUNReceive(t *testing.T) {
 		}, demux.DropUnsolicited},
 		{"a request", server1, func(id stun.Setter) []byte {
 			return stun.MustBuild(id, stun.BindingRequest).Raw
-		}, demux.DropMalformed},
+		}, demux.DropUnsolicited},
 		{"an indication", server1, func(id stun.Setter) []byte {
 			return stun.MustBuild(id, stun.NewType(stun.MethodBinding, stun.ClassIndication), ipv4).Raw
 		}, demux.DropMalformed},
@@ -468,13 +468,19 @@ func FuzzParseBinding(f *testing.F) {
 		stun.MustBuild(id, stun.BindingSuccess, &stun.XORMappedAddress{IP: net.ParseIP("2001:db8::1"), Port: 1}),
 		stun.MustBuild(id, stun.BindingSuccess, attribute(stun.AttrXORMappedAddress)),
 		stun.MustBuild(id, stun.BindingError, stun.CodeTryAlternate),
+		stun.MustBuild(id, stun.BindingRequest, stun.Fingerprint),
+		stun.MustBuild(id, stun.BindingSuccess, &stun.XORMappedAddress{IP: net.IPv4(192, 0, 2, 1).To4(), Port: 41000},
+			&stun.OtherAddress{IP: net.IPv4(198, 51, 100, 2).To4(), Port: 3479}),
 	} {
 		f.Add(m.Raw)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, ok := parseBinding(b)
-		if ok && !r.failed && (!r.mapped.IsValid() || r.mapped.Port() == 0 || !r.mapped.Addr().IsGlobalUnicast() || r.mapped.Addr().Is4In6()) {
+		if ok && !r.failed && !r.request && (!r.mapped.IsValid() || r.mapped.Port() == 0 || !r.mapped.Addr().IsGlobalUnicast() || r.mapped.Addr().Is4In6()) {
 			t.Fatalf("%x: %+v", b, r)
+		}
+		if r.other.IsValid() && (r.other.Port() == 0 || !r.other.Addr().IsGlobalUnicast() || r.other.Addr().Is4In6()) {
+			t.Fatalf("%x: other address %v", b, r.other)
 		}
 		s, _ := asked(t)
 		s.Receive(epoch, server1, b)

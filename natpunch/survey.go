@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/credant/credant/natpunch/demux"
-	"github.com/pion/stun/v2"
 )
 
 const (
@@ -20,6 +19,8 @@ const (
 	// request no longer holds the next one up.
 	maxInFlight = 6
 	slowAfter   = 3
+	// maxFollowed tests of RFC 5780 follow a measurement that leaves questions.
+	maxFollowed = 3
 	// maxReflexiveAddrs bounds what a status holds.
 	maxReflexiveAddrs = 4
 )
@@ -41,22 +42,28 @@ type survey struct {
 	started time.Time // zero: at the next advance
 	refresh time.Time // the next measurement; zero: none
 	silent  int       // measurements in a row that nobody answered
+	// followed are the addresses that tests of RFC 5780 in this measurement went to.
+	followed []netip.AddrPort
 
-	status FamilyStatus
+	measured FamilyStatus // by a Probe, from other ports
+	status   FamilyStatus
 }
 
 // request is one STUN transaction. It belongs to the server's address: what the
 // same id brings from elsewhere is no answer.
 type request struct {
 	server netip.AddrPort
-	id     [stun.TransactionIDSize]byte
+	by     netip.AddrPort // the server in the list whose address that is, be it its other one
+	id     stunID
 	sent   int
 	next   time.Time
 }
 
 type answer struct {
 	server, mapped netip.AddrPort
-	other          bool
+	by             netip.AddrPort
+	discover       bool
+	other          netip.AddrPort
 }
 
 func (f *survey) setServers(servers []netip.AddrPort) {
@@ -65,8 +72,8 @@ func (f *survey) setServers(servers []netip.AddrPort) {
 	}
 	old := f.servers
 	f.servers = servers
-	f.answers = slices.DeleteFunc(f.answers, func(a answer) bool { return !slices.Contains(servers, a.server) })
-	f.asked = slices.DeleteFunc(f.asked, func(r *request) bool { return !slices.Contains(servers, r.server) })
+	f.answers = slices.DeleteFunc(f.answers, func(a answer) bool { return !slices.Contains(servers, a.by) })
+	f.asked = slices.DeleteFunc(f.asked, func(r *request) bool { return !slices.Contains(servers, r.by) })
 	switch {
 	case len(servers) == 0:
 		*f = survey{}
@@ -88,7 +95,7 @@ func (f *survey) start(wanted int) {
 	if len(f.servers) == 0 {
 		return
 	}
-	f.wanted, f.started, f.refresh = wanted, time.Time{}, time.Time{}
+	f.wanted, f.started, f.refresh, f.followed = wanted, time.Time{}, time.Time{}, nil
 	f.asked = nil
 	f.queue = f.order()
 	if wanted > 1 {
@@ -110,7 +117,9 @@ func (f *survey) order() []netip.AddrPort {
 		}
 	}
 	for _, a := range f.answers {
-		add(a.server)
+		if a.server == a.by {
+			add(a.server)
+		}
 	}
 	for _, a := range f.servers {
 		add(a)
@@ -133,7 +142,7 @@ func (f *survey) advance(now time.Time, s *STUN) (out []Send) {
 		if r.next.After(now) || r.sent == len(requestGaps) {
 			continue
 		}
-		out = append(out, Send{To: r.server, Data: bindingRequest(r.id)})
+		out = append(out, Send{To: r.server, Data: bindingRequest(r.id, question{})})
 		r.next = now.Add(requestGaps[r.sent])
 		r.sent++
 	}
@@ -162,13 +171,14 @@ func (f *survey) fill(now time.Time, s *STUN) {
 		}
 	}
 	for len(f.queue) > 0 && f.heard()+hopeful < f.wanted && len(f.asked) < maxInFlight {
-		r := &request{server: f.queue[0], next: now}
-		if _, err := io.ReadFull(s.random, r.id[:]); err != nil {
-			panic("natpunch: read random bytes: " + err.Error()) // crypto/rand never fails
-		}
-		f.asked, f.queue = append(f.asked, r), f.queue[1:]
+		f.ask(now, s, f.queue[0], f.queue[0])
+		f.queue = f.queue[1:]
 		hopeful++
 	}
+}
+
+func (f *survey) ask(now time.Time, s *STUN, server, by netip.AddrPort) {
+	f.asked = append(f.asked, &request{server: server, by: by, id: newSTUNID(s.random), next: now})
 }
 
 // heard counts the answers that this measurement got. A light one ends with its
@@ -182,14 +192,18 @@ func (f *survey) heard() int {
 
 func (f *survey) receive(now time.Time, s *STUN, from netip.AddrPort, b binding) string {
 	i := slices.IndexFunc(f.asked, func(r *request) bool { return r.id == b.id && r.server == from })
-	if i < 0 || b.mapped.IsValid() && b.mapped.Addr().Is4() != from.Addr().Is4() {
+	if i < 0 || b.request || b.mapped.IsValid() && b.mapped.Addr().Is4() != from.Addr().Is4() {
 		return demux.DropUnsolicited
 	}
+	by := f.asked[i].by
 	f.asked = slices.Delete(f.asked, i, i+1)
 	if b.failed {
 		return "" // the next one is asked
 	}
-	a := answer{server: from, mapped: b.mapped, other: b.other}
+	a := answer{server: from, mapped: b.mapped, by: by, discover: b.discover}
+	if askable(from, b.other) {
+		a.other = b.other
+	}
 	if f.wanted == 1 {
 		if !slices.Contains(f.status.Reflexive, a.mapped) {
 			f.start(wantedAnswers)
@@ -212,12 +226,47 @@ func (f *survey) receive(now time.Time, s *STUN, from netip.AddrPort, b binding)
 func (f *survey) finish(now time.Time, s *STUN) {
 	n := f.heard()
 	over := len(f.asked) == 0 && len(f.queue) == 0
-	if n >= f.wanted || over || n >= decisive && now.Sub(f.started) >= decideAfter {
-		if over && n == 0 {
-			f.answers = nil
-		}
-		f.end(now, s)
+	if len(f.followed) > 0 && !over || n < f.wanted && !over && (n < decisive || now.Sub(f.started) < decideAfter) {
+		return
 	}
+	if f.wanted > 1 && f.follow(now, s) {
+		return
+	}
+	if over && n == 0 {
+		f.answers = nil
+	}
+	f.end(now, s)
+}
+
+// follow makes the tests of RFC 5780, Section 4.3, that are still needed: where
+// only one server answered, at its other address; where the mapping depends on
+// the address, at another port of one.
+func (f *survey) follow(now time.Time, s *STUN) bool {
+	if len(f.followed) >= maxFollowed {
+		return false
+	}
+	behavior := mapping(f.answers)
+	for _, a := range f.answers {
+		var target netip.AddrPort
+		switch {
+		case !a.other.IsValid() || a.server != a.by:
+			continue
+		case behavior == UnknownBehavior:
+			target = netip.AddrPortFrom(a.other.Addr(), a.server.Port()) // test II
+		case behavior == AddressDependent:
+			target = netip.AddrPortFrom(a.server.Addr(), a.other.Port()) // test III, at the first address
+		default:
+			return false
+		}
+		if slices.Contains(f.followed, target) || slices.ContainsFunc(f.answers, func(b answer) bool { return b.server == target }) {
+			continue
+		}
+		f.followed = append(f.followed, target)
+		f.queue, f.asked = nil, nil
+		f.ask(now, s, target, a.by)
+		return true
+	}
+	return false
 }
 
 func (f *survey) end(now time.Time, s *STUN) {
@@ -254,7 +303,7 @@ func (f *survey) due() (next time.Time) {
 			next = r.next
 		}
 	}
-	if decide := f.started.Add(decideAfter); f.heard() >= decisive && decide.Before(next) {
+	if decide := f.started.Add(decideAfter); len(f.followed) == 0 && f.heard() >= decisive && decide.Before(next) {
 		next = decide
 	}
 	return next
