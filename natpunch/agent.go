@@ -22,6 +22,9 @@ type AgentConfig struct {
 	Overlay []netip.Prefix
 	// Rand is where transaction ids come from; nil is crypto/rand.
 	Rand io.Reader
+	// Spray allows many ports, or many pings, for one peer where a NAT's mapping
+	// depends on the destination.
+	Spray bool
 }
 
 // Peer is what the agent needs to know of a peer.
