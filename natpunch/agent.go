@@ -92,6 +92,8 @@ func (a *Agent) SetLocal(now time.Time, l Local) {
 			c.tellAnew()
 		}
 	}
+	l.Bases = usefulBases(l.Bases)
+	linksChanged = linksChanged || !slices.Equal(old.Bases, l.Bases)
 	if !linksChanged && slices.Equal(old.Candidates, l.Candidates) {
 		return
 	}
@@ -213,9 +215,15 @@ func (a *Agent) Path(node keys.NodePublic) (Path, bool) {
 // DropSource is the reason for a check from an address where no peer can be.
 const DropSource = "source-address"
 
-// Receive takes a datagram of wire.KindCheck. It returns why the datagram was
-// dropped, or nothing.
+// Receive is ReceiveOn for a datagram of which nobody knows to which address of
+// this host it came.
 func (a *Agent) Receive(now time.Time, from netip.AddrPort, datagram []byte) string {
+	return a.ReceiveOn(now, from, netip.Addr{}, datagram)
+}
+
+// ReceiveOn takes a datagram of wire.KindCheck that came to the address local of
+// this host; zero is unknown. It returns why the datagram was dropped, or nothing.
+func (a *Agent) ReceiveOn(now time.Time, from netip.AddrPort, local netip.Addr, datagram []byte) string {
 	a.now = now
 	from = plain(from)
 	tag, ok := wire.PairTag(datagram)
@@ -236,13 +244,14 @@ func (a *Agent) Receive(now time.Time, from netip.AddrPort, datagram []byte) str
 		return wire.DropReason(wire.ErrEncoding)
 	}
 	defer a.reschedule(c)
+	base := c.baseOf(local, from)
 	if m.Type == pong {
-		return c.receivePong(now, from, m)
+		return c.receivePong(now, base, from, m)
 	}
 	if !c.mayComeFrom(from) {
 		return DropSource
 	}
-	return c.receivePing(now, from, m)
+	return c.receivePing(now, base, from, m)
 }
 
 // Advance does what is due and returns everything that is to be done, in order.

@@ -13,6 +13,7 @@ const refusedFor = 30 * time.Second
 
 // avoided is a path that answers checks, and did not carry traffic.
 type avoided struct {
+	base  netip.Addr // zero: from any
 	addr  netip.AddrPort
 	until time.Time
 }
@@ -23,30 +24,31 @@ type avoided struct {
 func (a *Agent) Avoid(now time.Time, node keys.NodePublic, addr netip.AddrPort, d time.Duration) {
 	a.now = now
 	if c, ok := a.peers[node]; ok {
-		c.avoid(now, plain(addr), d)
+		c.avoid(now, netip.Addr{}, plain(addr), d)
 		a.reschedule(c)
 	}
 }
 
-func (l *checkList) avoid(now time.Time, addr netip.AddrPort, d time.Duration) {
-	l.avoided = slices.DeleteFunc(l.avoided, func(x avoided) bool { return x.addr == addr })
+func (l *checkList) avoid(now time.Time, base netip.Addr, addr netip.AddrPort, d time.Duration) {
+	l.avoided = slices.DeleteFunc(l.avoided, func(x avoided) bool { return x.addr == addr && (x.base == base || !base.IsValid()) })
 	if d <= 0 {
 		return
 	}
 	if len(l.avoided) == maxAvoided {
 		l.avoided = slices.Delete(l.avoided, 0, 1)
 	}
-	l.avoided = append(l.avoided, avoided{addr, now.Add(d)})
-	p := l.find(addr)
-	if p == nil {
-		return
+	l.avoided = append(l.avoided, avoided{base, addr, now.Add(d)})
+	for _, p := range l.pairs {
+		if p.remote != addr || base.IsValid() && p.base != base {
+			continue
+		}
+		p.stop()
+		p.state, p.nominatedAt = failed, time.Time{}
+		if l.exchange.pair == p {
+			l.exchange = exchange{}
+		}
 	}
-	p.stop()
-	p.state, p.nominatedAt = failed, time.Time{}
-	if l.exchange.pair == p {
-		l.exchange = exchange{}
-	}
-	if l.selected == p {
+	if p := l.selected; p != nil && p.remote == addr && (p.base == base || !base.IsValid()) {
 		l.restart(now, "traffic did not follow to "+addr.String())
 		l.round.lost = p
 	}
@@ -55,30 +57,39 @@ func (l *checkList) avoid(now time.Time, addr netip.AddrPort, d time.Duration) {
 // avoidNoMore gives the paths another chance whose time is over, where they would
 // be better than what there is.
 func (l *checkList) avoidNoMore(now time.Time) {
-	var over []netip.AddrPort
+	var over []*candidatePair
 	l.avoided = slices.DeleteFunc(l.avoided, func(x avoided) bool {
 		if now.Before(x.until) {
 			return false
 		}
-		over = append(over, x.addr)
+		for _, p := range l.pairs {
+			if x.is(p.base, p.remote) {
+				over = append(over, p)
+			}
+		}
 		return true
 	})
-	for _, addr := range over {
-		if p := l.find(addr); p != nil && l.trust == settled {
+	for _, p := range over {
+		if l.trust == settled {
 			l.tryBetter(now, []*candidatePair{p})
 		}
 	}
 }
 
-// avoids reports whether the path to addr is not to be selected now.
-func (l *checkList) avoids(now time.Time, addr netip.AddrPort) bool {
-	return slices.ContainsFunc(l.avoided, func(x avoided) bool { return x.addr == addr && now.Before(x.until) })
+// avoids reports whether the path from base to addr is not to be selected now.
+func (l *checkList) avoids(now time.Time, base netip.Addr, addr netip.AddrPort) bool {
+	return slices.ContainsFunc(l.avoided, func(x avoided) bool { return x.is(base, addr) && now.Before(x.until) })
+}
+
+// is reports whether the path is the avoided one.
+func (x avoided) is(base netip.Addr, addr netip.AddrPort) bool {
+	return x.addr == addr && (x.base == base || !x.base.IsValid())
 }
 
 // refused takes the peer's word that it will not follow the nomination of p.
 func (l *checkList) refused(now time.Time, p *candidatePair) {
 	was := l.selected == p && l.trust == settled
-	l.avoid(now, p.remote, refusedFor)
+	l.avoid(now, p.base, p.remote, refusedFor)
 	if was {
 		l.round.why = "the peer refuses the path"
 	}

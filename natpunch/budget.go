@@ -17,6 +17,9 @@ const (
 	maxRelayed = 4
 	// maxAvoided bounds the paths that are remembered as not carrying traffic.
 	maxAvoided = 8
+	// maxBases of a family are paired with remote candidates, all together in no
+	// more than maxCandidates pairs.
+	maxBases = 3
 	// maxSite bounds the private candidates that are checked because the peer
 	// seems to be behind our own NAT, on another link.
 	maxSite = 4

@@ -82,7 +82,7 @@ type link struct {
 	settled      uint64 // the highest of them when the path was selected
 	lastPing     time.Time
 	pings, pongs bucket
-	reflexive    [2]netip.AddrPort // last told, IPv4 and IPv6
+	reflexive    []reflexive
 }
 
 func newLink(number uint64) link {
@@ -132,6 +132,14 @@ func (l *checkList) localChanged(now time.Time, linksChanged bool) {
 	fresh := l.reconcile()
 	if linksChanged {
 		fresh = l.pairs
+	}
+	if x := l.exchange.pair; x != nil && x.gone {
+		l.exchange = exchange{}
+	}
+	if l.selected != nil && l.selected.gone && !l.selected.relayed() {
+		l.selected.state = failed
+		l.restart(now, "the uplink of the path is gone")
+		return
 	}
 	if l.trust == settled {
 		l.tryBetter(now, fresh)
@@ -197,17 +205,17 @@ func (l *checkList) selectPair(p *candidatePair, initiate bool) {
 }
 
 func (l *checkList) path() Path {
-	return Path{Addr: l.selected.remote, Kind: l.selected.rank.kind(), RTT: l.selected.rtt}
+	return Path{Addr: l.selected.remote, Kind: l.selected.rank.kind(), RTT: l.selected.rtt, Base: l.selected.base}
 }
 
 // validated takes a path that a hello exchange proved. The peer heard the same,
 // unless there were several exchanges: then the controlling agent nominates one.
 func (l *checkList) validated(now time.Time, addr netip.AddrPort, rtt time.Duration) {
-	if l.avoids(now, addr) {
+	if l.avoids(now, netip.Addr{}, addr) {
 		return
 	}
 	l.heardThrough(addr)
-	p := l.learn(addr)
+	p := l.learn(netip.Addr{}, addr)
 	p.stop()
 	p.state, p.validAt = succeeded, now
 	if rtt > 0 {

@@ -154,7 +154,7 @@ func TestSelectedRelayIsRemoved(t *testing.T) {
 			}
 		}
 		samePair(t, a, b)
-		if got := x.agent.peers[y.key].find(netip.AddrPortFrom(relays[0].host.addrs[0], 20000)); got != nil {
+		if got := x.agent.peers[y.key].find(netip.Addr{}, netip.AddrPortFrom(relays[0].host.addrs[0], 20000)); got != nil {
 			t.Error("the pair is still there")
 		}
 

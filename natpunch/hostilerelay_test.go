@@ -237,7 +237,7 @@ func TestRelayNominationNeedsOwnCheck(t *testing.T) {
 	n, a, b, relays := onRelay(t)
 	relays[1].holds = func(p simPacket) bool { return p.from.Addr() == b.realm.gateway.addr }
 	l := a.agent.peers[b.key]
-	l.nominate(n.now, l.find(netip.AddrPortFrom(relays[1].host.addrs[0], 20000)))
+	l.nominate(n.now, l.find(netip.Addr{}, netip.AddrPortFrom(relays[1].host.addrs[0], 20000)))
 	a.agent.reschedule(l)
 	a.advance()
 	n.run(time.Minute, nil)

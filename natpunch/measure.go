@@ -99,7 +99,7 @@ func (l *checkList) weigh(now time.Time, p *candidatePair, rtt time.Duration) {
 	}
 	own := l.selected
 	switch {
-	case !own.gauge.recent(now), !faster(p.gauge.rtt, own.gauge.rtt), !faster(p.rtt, own.rtt), l.avoids(now, p.remote):
+	case !own.gauge.recent(now), !faster(p.gauge.rtt, own.gauge.rtt), !faster(p.rtt, own.rtt), l.avoids(now, p.base, p.remote):
 		p.gauge.faster = time.Time{}
 	case p.gauge.faster.IsZero():
 		p.gauge.faster = now

@@ -195,7 +195,7 @@ func (l *checkList) best(now time.Time) *candidatePair {
 	var best *candidatePair
 	for _, p := range l.pairs { // best first
 		switch {
-		case p.state != succeeded, p.gone, l.avoids(now, p.remote):
+		case p.state != succeeded, p.gone, l.avoids(now, p.base, p.remote):
 		case best == nil:
 			best = p
 		case p.rank < best.rank || best == l.selected:

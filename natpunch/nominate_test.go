@@ -225,7 +225,7 @@ func TestNominationOfAnOldSuccess(t *testing.T) {
 	n, a, b := dualStack(t)
 	meet(a, b, 0, 0)
 	n.run(time.Minute, nil)
-	four := b.agent.peers[a.key].find(addr(a))
+	four := b.agent.peers[a.key].find(netip.Addr{}, addr(a))
 	if four == nil {
 		t.Fatal("no IPv4 pair")
 	}

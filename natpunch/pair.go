@@ -41,10 +41,12 @@ var (
 	relayGaps = []time.Duration{100 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, answerTimeout}
 )
 
-// candidatePair is a remote candidate together with the one local base there
-// is: the node's port. Of a relayed pair, remote is the relayed address that
-// leads to the peer.
+// candidatePair is a remote candidate together with a local base: the node's
+// port, at whatever address the host's routes choose or, where there are several
+// uplinks, at one of them. Of a relayed pair, remote is the relayed address that
+// leads to the peer, and the base is never one uplink's.
 type candidatePair struct {
+	base   netip.Addr // zero: the routes choose
 	remote netip.AddrPort
 	typ    wire.CandidateType
 	rank   rank
@@ -63,7 +65,7 @@ type candidatePair struct {
 	nomination  transactionID
 	nominatedAt time.Time
 
-	gone  bool // a relayed address that is not ready any more
+	gone  bool // its relayed address is not ready, or its base not this host's, any more
 	gauge gauge
 }
 

@@ -11,23 +11,27 @@ import (
 // reconcile makes the pairs fit the candidates and the relayed addresses, and
 // returns those that are new.
 func (l *checkList) reconcile() (fresh []*candidatePair) {
-	wanted := l.agent.site.candidates(l.direct())
+	wanted := l.wanted()
 	fresh = l.reconcileRelayed()
+	l.rebase()
 	l.pairs = slices.DeleteFunc(l.pairs, func(p *candidatePair) bool {
-		if p == l.selected || p == l.exchange.pair || p.relayed() {
+		switch {
+		case p == l.selected, p == l.exchange.pair:
 			return false
+		case p.relayed():
+			return l.find(netip.Addr{}, p.remote) != p // it was of another uplink
 		}
-		still := slices.ContainsFunc(wanted, func(c wire.Candidate) bool { return c.Addr == p.remote })
-		return !l.mayComeFrom(p.remote) || p.typ != wire.PeerReflexive && !still
+		still := slices.ContainsFunc(wanted, func(w candidatePair) bool { return w.base == p.base && w.remote == p.remote })
+		return p.gone || !l.mayComeFrom(p.remote) || p.typ != wire.PeerReflexive && !still
 	})
-	for _, c := range wanted {
-		if p := l.find(c.Addr); p != nil {
+	for _, w := range wanted {
+		if p := l.find(w.base, w.remote); p != nil {
 			if !p.relayed() {
-				p.typ = c.Type
+				p.typ = w.typ
 			}
 			continue
 		}
-		p := &candidatePair{remote: c.Addr, typ: c.Type}
+		p := &candidatePair{base: w.base, remote: w.remote, typ: w.typ}
 		l.pairs = append(l.pairs, p)
 		fresh = append(fresh, p)
 	}
@@ -47,9 +51,14 @@ func (l *checkList) sort() {
 	})
 }
 
-func (l *checkList) find(remote netip.AddrPort) *candidatePair {
+// find returns the pair; nil is that there is none. Without a base it is the
+// selected one of those with the remote, or else the best.
+func (l *checkList) find(base netip.Addr, remote netip.AddrPort) *candidatePair {
+	if p := l.selected; p != nil && p.remote == remote && !p.gone && (p.base == base || !base.IsValid()) {
+		return p
+	}
 	for _, p := range l.pairs {
-		if p.remote == remote {
+		if p.remote == remote && (p.base == base || !base.IsValid()) {
 			return p
 		}
 	}
@@ -65,8 +74,8 @@ func (l *checkList) mayLearn() bool {
 
 // learn returns the pair of an address that the peer was heard from: a known one,
 // or a new peer-reflexive one, in the place of the least useful when all are taken.
-func (l *checkList) learn(remote netip.AddrPort) *candidatePair {
-	if p := l.find(remote); p != nil {
+func (l *checkList) learn(base netip.Addr, remote netip.AddrPort) *candidatePair {
+	if p := l.find(base, remote); p != nil {
 		return p
 	}
 	var learned int
@@ -84,7 +93,10 @@ func (l *checkList) learn(remote netip.AddrPort) *candidatePair {
 	if learned >= maxReflexive {
 		l.pairs = slices.DeleteFunc(l.pairs, func(p *candidatePair) bool { return p == oldest })
 	}
-	p := &candidatePair{remote: remote, typ: wire.PeerReflexive}
+	if !base.IsValid() {
+		base = l.bases(remote)[0]
+	}
+	p := &candidatePair{base: base, remote: remote, typ: wire.PeerReflexive}
 	l.pairs = append(l.pairs, p)
 	l.sort()
 	return p

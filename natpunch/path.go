@@ -40,6 +40,9 @@ type Path struct {
 	Kind PathKind
 	// RTT is the last measured round trip; zero is unknown.
 	RTT time.Duration
+	// Base is the local address from which the path leads; zero is the one that
+	// the host's routes choose.
+	Base netip.Addr
 }
 
 // Action is something the owner of an Agent has to do: one of Send, Select, Lost
@@ -48,6 +51,9 @@ type Action interface{ action() }
 
 // Send is a datagram to put on the one port.
 type Send struct {
+	// From is the local address to send from, by its own uplink; zero is whatever
+	// the host's routes choose.
+	From netip.Addr
 	To   netip.AddrPort
 	Data []byte
 }

@@ -2,6 +2,7 @@ package natpunch
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -27,7 +28,7 @@ func (l *checkList) whyNotDirect() string {
 	for _, p := range l.pairs {
 		switch {
 		case p.relayed():
-		case l.avoids(l.agent.now, p.remote):
+		case l.avoids(l.agent.now, p.base, p.remote):
 			return "checks of " + p.remote.String() + " are answered, but traffic did not follow there"
 		case p.pending(), p == l.exchange.pair, !l.relays.search.begin.IsZero():
 			return "looking for a direct path"
@@ -82,8 +83,8 @@ func (l *checkList) missing() string {
 
 func list(pairs []*candidatePair) string {
 	var names []string
-	for _, p := range pairs {
-		names = append(names, p.remote.String())
+	for _, addr := range remotes(pairs) {
+		names = append(names, addr.String())
 	}
 	if len(names) > namedAddresses {
 		names = append(names[:namedAddresses], "…")
@@ -91,11 +92,21 @@ func list(pairs []*candidatePair) string {
 	return strings.Join(names, ", ")
 }
 
+// remotes are the addresses of pairs, each once.
+func remotes(pairs []*candidatePair) (all []netip.AddrPort) {
+	for _, p := range pairs {
+		if !slices.Contains(all, p.remote) {
+			all = append(all, p.remote)
+		}
+	}
+	return all
+}
+
 // unanswered says that none of the peer's own addresses answered, and why perhaps.
 func (l *checkList) unanswered(direct []*candidatePair) string {
 	where := "at the peer's only address, " + list(direct)
-	if len(direct) > 1 {
-		where = fmt.Sprintf("at any of the peer's %d addresses (%s)", len(direct), list(direct))
+	if n := len(remotes(direct)); n > 1 {
+		where = fmt.Sprintf("at any of the peer's %d addresses (%s)", n, list(direct))
 	}
 	return "no answer " + where + l.likelyCause()
 }

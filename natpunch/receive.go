@@ -36,21 +36,21 @@ func (l *checkList) sendPing(now time.Time, p *candidatePair, m check) bool {
 	l.agent.number = max(l.agent.number, l.link.number)
 	m.Type, m.Number, m.ID, m.Seeking = ping, l.link.number, l.agent.transactionID(), l.trust == seeking
 	p.remember(transaction{id: m.ID, at: now, nominates: m.Nominated, calls: m.Round})
-	l.send(p.remote, m)
+	l.sendOn(p.base, p.remote, m)
 	return true
 }
 
-func (l *checkList) send(to netip.AddrPort, m check) {
+func (l *checkList) sendOn(base netip.Addr, to netip.AddrPort, m check) {
 	b, err := sealCheck(&l.pair, m)
 	if err != nil {
 		panic("natpunch: " + err.Error()) // a check always fits
 	}
-	l.agent.emit(Send{To: to, Data: b})
+	l.agent.emit(Send{From: base, To: to, Data: b})
 }
 
 // receivePing answers a ping of the peer, and checks back where that may help.
 // A settled list keeps nothing of a ping that offers nothing better.
-func (l *checkList) receivePing(now time.Time, from netip.AddrPort, m check) string {
+func (l *checkList) receivePing(now time.Time, base netip.Addr, from netip.AddrPort, m check) string {
 	if !l.link.seen.accept(m.Number) {
 		return demux.DropReplayed
 	}
@@ -65,19 +65,19 @@ func (l *checkList) receivePing(now time.Time, from netip.AddrPort, m check) str
 		l.verify(now)
 	}
 	if m.Nominated && !l.controlling {
-		l.receiveNomination(now, from, m)
+		l.receiveNomination(now, base, from, m)
 		return ""
 	}
-	l.answer(from, m.ID, false)
+	l.answer(base, from, m.ID, false)
 	if m.Round {
 		l.called(now, from)
 	}
-	if l.trust == settled && l.rankOf(from) <= l.selected.rank || l.avoids(now, from) {
+	if l.trust == settled && l.rankOf(from) <= l.selected.rank || l.avoids(now, base, from) {
 		return ""
 	}
-	p := l.find(from)
+	p := l.find(base, from)
 	if p == nil && l.mayLearn() {
-		p = l.learn(from)
+		p = l.learn(base, from)
 	}
 	if p != nil && p.state != succeeded {
 		l.checkBack(now, p)
@@ -110,11 +110,11 @@ func (l *checkList) checkBack(now time.Time, p *candidatePair) {
 //
 // Through a relay there is nobody else, because the relayed address is of this
 // pair alone: where a side has no path, it follows at once.
-func (l *checkList) receiveNomination(now time.Time, from netip.AddrPort, m check) {
-	p := l.find(from)
+func (l *checkList) receiveNomination(now time.Time, base netip.Addr, from netip.AddrPort, m check) {
+	p := l.find(base, from)
 	switch {
-	case l.avoids(now, from):
-		l.answer(from, m.ID, false) // refused
+	case l.avoids(now, base, from):
+		l.answer(base, from, m.ID, false) // refused
 		return
 	case (p == nil || p != l.selected) && m.Number < l.link.settled:
 		return // overtaken by the choice that was made since, or kept back by a relay
@@ -122,7 +122,7 @@ func (l *checkList) receiveNomination(now time.Time, from netip.AddrPort, m chec
 		if !l.mayLearn() {
 			return
 		}
-		p = l.learn(from)
+		p = l.learn(base, from)
 	}
 	p.nomination, p.nominatedAt = m.ID, now
 	switch {
@@ -142,26 +142,22 @@ func (l *checkList) follow(p *candidatePair) {
 		l.exchange = exchange{}
 	}
 	l.selectPair(p, false)
-	l.answer(p.remote, p.nomination, true)
+	l.answer(p.base, p.remote, p.nomination, true)
 }
 
-func (l *checkList) answer(to netip.AddrPort, id transactionID, nominated bool) {
-	l.send(to, check{Type: pong, ID: id, Nominated: nominated, Observed: to})
+func (l *checkList) answer(base netip.Addr, to netip.AddrPort, id transactionID, nominated bool) {
+	l.sendOn(base, to, check{Type: pong, ID: id, Nominated: nominated, Observed: to})
 }
 
 // receivePong takes the answer to a ping. It counts only from where the ping was
-// sent (RFC 8445, Section 7.2.5.2.1).
-func (l *checkList) receivePong(now time.Time, from netip.AddrPort, m check) string {
-	p := l.find(from)
-	if p == nil {
-		return demux.DropUnsolicited
-	}
-	t, ok := p.answered(now, m.ID)
+// sent, and to where it was sent from (RFC 8445, Section 7.2.5.2.1).
+func (l *checkList) receivePong(now time.Time, base netip.Addr, from netip.AddrPort, m check) string {
+	p, t, ok := l.answered(now, base, from, m.ID)
 	if !ok {
 		return demux.DropUnsolicited
 	}
 	if !p.relayed() {
-		l.observed(m.Observed)
+		l.observed(p.base, m.Observed)
 	}
 	rtt := now.Sub(t.at)
 	if !t.nominates || p.rtt == 0 {
@@ -191,15 +187,10 @@ func (l *checkList) receivePong(now time.Time, from netip.AddrPort, m check) str
 }
 
 // observed tells where the peer saw this node, when that is news.
-func (l *checkList) observed(addr netip.AddrPort) {
-	told := &l.link.reflexive[0]
-	if addr.Addr().Is6() {
-		told = &l.link.reflexive[1]
-	}
-	if addr == *told {
+func (l *checkList) observed(base netip.Addr, addr netip.AddrPort) {
+	if !l.link.observed(base, addr) {
 		return
 	}
-	*told = addr
 	if l.agent.site.isReflexive(addr) && l.agent.relayed[addr] == 0 {
 		l.agent.emit(Reflexive{Node: l.node, Addr: addr})
 	}

@@ -205,7 +205,7 @@ func (l *checkList) reconcileRelayed() (fresh []*candidatePair) {
 		return p.relayed() && !inUse && (p.gone || !l.agent.site.reachable(p.remote))
 	})
 	for _, k := range l.relays.known {
-		if k.open() && l.find(k.addr) == nil && l.agent.site.reachable(k.addr) {
+		if k.open() && l.find(netip.Addr{}, k.addr) == nil && l.agent.site.reachable(k.addr) {
 			p := &candidatePair{remote: k.addr, typ: wire.Relayed}
 			l.pairs = append(l.pairs, p)
 			fresh = append(fresh, p)
@@ -241,7 +241,7 @@ func (l *checkList) hope(now time.Time) *candidatePair {
 // workingRelay returns a relayed pair that answered a moment ago.
 func (l *checkList) workingRelay(now time.Time) *candidatePair {
 	for _, p := range l.pairs {
-		if p.relayed() && !p.gone && p.state == succeeded && now.Sub(p.validAt) < pongWindow && !l.avoids(now, p.remote) {
+		if p.relayed() && !p.gone && p.state == succeeded && now.Sub(p.validAt) < pongWindow && !l.avoids(now, p.base, p.remote) {
 			return p
 		}
 	}

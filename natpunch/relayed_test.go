@@ -312,7 +312,7 @@ func TestDisagreementEnds(t *testing.T) {
 			x, y = b, a
 		}
 		l := x.agent.peers[y.key]
-		other := l.find(netip.AddrPortFrom(relays[1].host.addrs[0], 20000))
+		other := l.find(netip.Addr{}, netip.AddrPortFrom(relays[1].host.addrs[0], 20000))
 		l.selectPair(other, false)
 		x.advance()
 		n.run(3*time.Hour, nil)

@@ -18,7 +18,7 @@ func (l *checkList) startRound(now time.Time) {
 
 // start makes p part of the round, unless it is to be avoided.
 func (l *checkList) start(now time.Time, p *candidatePair) {
-	if !l.avoids(now, p.remote) {
+	if !l.avoids(now, p.base, p.remote) {
 		p.start(now)
 	}
 }

@@ -97,7 +97,7 @@ func (l *checkList) advanceSearch(now time.Time) {
 
 func (l *checkList) hasBetter(now time.Time) bool {
 	return slices.ContainsFunc(l.pairs, func(p *candidatePair) bool {
-		return p.rank > rankRelay && !l.avoids(now, p.remote)
+		return p.rank > rankRelay && !l.avoids(now, p.base, p.remote)
 	})
 }
 
