@@ -95,6 +95,15 @@ type SidePort interface {
 	net.PacketConn
 	ReadFromUDPAddrPort(b []byte) (n int, from netip.AddrPort, err error)
 	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (n int, err error)
+	// ReadOnUDPAddrPort is ReadFromUDPAddrPort and also returns the address
+	// of this host that the datagram came to; invalid where the kernel did
+	// not say.
+	ReadOnUDPAddrPort(b []byte) (n int, from netip.AddrPort, on netip.Addr, err error)
+	// WriteFromUDPAddrPort sends from an address of this host, and by the link
+	// that has it, whichever way the host's routes prefer. It fails with
+	// EADDRNOTAVAIL when the host has no such address. The zero from is
+	// WriteToUDPAddrPort.
+	WriteFromUDPAddrPort(b []byte, from netip.Addr, to netip.AddrPort) (n int, err error)
 }
 
 // Errors that callers branch on.

@@ -62,6 +62,17 @@ func (b *Bind) Send(bufs [][]byte, to conn.Endpoint) error {
 	}
 }
 
+// sendAt sends one datagram of the side port from a source that is the caller's
+// choice: it is not given up for another.
+func (b *Bind) sendAt(datagram []byte, ep *endpoint, src *sticky.Source) error {
+	s := b.socketFor(ep.dst.Addr())
+	if s == nil {
+		return unix.EAFNOSUPPORT
+	}
+	_, _, err := s.udp.WriteMsgUDPAddrPort(datagram, src.Message(), ep.dst)
+	return err
+}
+
 // write sends all messages, in as many system calls as the kernel wants.
 func (s *socket) write(msgs []ipv6.Message) error {
 	for len(msgs) > 0 {

@@ -45,6 +45,7 @@ type SidePort struct {
 
 type received struct {
 	from netip.AddrPort
+	on   netip.Addr // of this host
 	size int
 	data [maxDatagram]byte
 }
@@ -86,7 +87,7 @@ func (s *SidePort) deliver(datagram []byte, from netip.AddrPort, at sticky.Sourc
 	}
 	s.sources.Heard(time.Now(), from, at)
 	r := s.free.Get().(*received)
-	r.from, r.size = from, copy(r.data[:], datagram)
+	r.from, r.on, r.size = from, at.Addr(), copy(r.data[:], datagram)
 	select {
 	case s.queue <- r:
 	default:
@@ -110,48 +111,45 @@ func (s *SidePort) setPort(port uint16) {
 
 // ReadFromUDPAddrPort reads one datagram. What does not fit into b is cut off.
 func (s *SidePort) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+	n, from, _, err := s.ReadOnUDPAddrPort(b)
+	return n, from, err
+}
+
+// ReadOnUDPAddrPort is ReadFromUDPAddrPort and also returns the address of this
+// host that the datagram came to.
+func (s *SidePort) ReadOnUDPAddrPort(b []byte) (n int, from netip.AddrPort, on netip.Addr, err error) {
 	select {
 	case <-s.closed:
-		return 0, netip.AddrPort{}, s.opError("read", net.ErrClosed)
+		return 0, from, on, s.opError("read", net.ErrClosed)
 	case <-s.readDeadline.passed():
-		return 0, netip.AddrPort{}, s.opError("read", os.ErrDeadlineExceeded)
+		return 0, from, on, s.opError("read", os.ErrDeadlineExceeded)
 	default:
 	}
 	select {
 	case r := <-s.queue:
-		n, from := copy(b, r.data[:r.size]), r.from
+		n, from, on = copy(b, r.data[:r.size]), r.from, r.on
 		s.free.Put(r)
-		return n, from, nil
+		return n, from, on, nil
 	case <-s.closed:
-		return 0, netip.AddrPort{}, s.opError("read", net.ErrClosed)
+		return 0, from, on, s.opError("read", net.ErrClosed)
 	case <-s.readDeadline.passed():
-		return 0, netip.AddrPort{}, s.opError("read", os.ErrDeadlineExceeded)
+		return 0, from, on, s.opError("read", os.ErrDeadlineExceeded)
 	}
 }
 
 // WriteToUDPAddrPort sends one datagram from WireGuard's port, and from the
 // address where its receiver last reached this host.
 func (s *SidePort) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
-	select {
-	case <-s.closed:
-		return 0, s.opError("write", net.ErrClosed)
-	default:
-	}
-	if !to.IsValid() {
-		return 0, s.opError("write", errors.New("no address to send to"))
-	}
-	s.mu.Lock()
-	bind := s.bind
-	s.mu.Unlock()
-	if bind == nil {
-		return 0, s.opError("write", net.ErrClosed)
+	bind, err := s.writer(to)
+	if err != nil {
+		return 0, err
 	}
 	ep := newEndpoint(to)
 	src := s.sources.For(time.Now(), ep.dst)
 	if !src.IsZero() {
 		ep.src.Store(&src)
 	}
-	err := bind.Send([][]byte{b}, ep)
+	err = bind.Send([][]byte{b}, ep)
 	if !src.IsZero() && ep.src.Load() == nil {
 		s.sources.Forget(ep.dst)
 	}
@@ -159,6 +157,43 @@ func (s *SidePort) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) 
 		return 0, s.opError("write", err)
 	}
 	return len(b), nil
+}
+
+// WriteFromUDPAddrPort sends one datagram from WireGuard's port at an address of
+// this host, and by the link that has it. The zero from is WriteToUDPAddrPort.
+func (s *SidePort) WriteFromUDPAddrPort(b []byte, from netip.Addr, to netip.AddrPort) (int, error) {
+	if !from.IsValid() {
+		return s.WriteToUDPAddrPort(b, to)
+	}
+	bind, err := s.writer(to)
+	if err != nil {
+		return 0, err
+	}
+	err = s.sources.At(from, to.Addr(), func(source sticky.Source) error {
+		return bind.sendAt(b, newEndpoint(to), &source)
+	})
+	if err != nil {
+		return 0, s.opError("write", err)
+	}
+	return len(b), nil
+}
+
+// writer returns the Bind that a datagram to an address leaves through.
+func (s *SidePort) writer(to netip.AddrPort) (*Bind, error) {
+	select {
+	case <-s.closed:
+		return nil, s.opError("write", net.ErrClosed)
+	default:
+	}
+	if !to.IsValid() {
+		return nil, s.opError("write", errors.New("no address to send to"))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bind == nil {
+		return nil, s.opError("write", net.ErrClosed)
+	}
+	return s.bind, nil
 }
 
 // ReadFrom implements net.PacketConn.

@@ -185,6 +185,13 @@ func (s *Conn) HostChanged() { s.from.HostChanged() }
 // ReadFromUDPAddrPort reads one datagram. ICMP errors, which the kernel reports
 // in between, go to Errors instead.
 func (s *Conn) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+	n, from, _, err := s.ReadOnUDPAddrPort(b)
+	return n, from, err
+}
+
+// ReadOnUDPAddrPort is ReadFromUDPAddrPort and also returns the address of this
+// host that the datagram came to.
+func (s *Conn) ReadOnUDPAddrPort(b []byte) (int, netip.AddrPort, netip.Addr, error) {
 	control := controls.Get().(*[controlSpace]byte)
 	defer controls.Put(control)
 	for {
@@ -193,11 +200,13 @@ func (s *Conn) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 			s.drainErrors()
 			continue
 		}
-		from = unmap(from)
-		if err == nil {
-			s.from.Heard(time.Now(), from, sticky.New(sticky.Find(control[:size])))
+		if err != nil {
+			return n, unmap(from), netip.Addr{}, err
 		}
-		return n, from, err
+		from = unmap(from)
+		at := sticky.New(sticky.Find(control[:size]))
+		s.from.Heard(time.Now(), from, at)
+		return n, from, at.Addr(), nil
 	}
 }
 
@@ -217,6 +226,20 @@ func (s *Conn) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 		s.from.Forget(to)
 		n, err = s.write(b, sticky.Source{}, to)
 	}
+	return n, err
+}
+
+// WriteFromUDPAddrPort sends one datagram from WireGuard's port at an address of
+// this host, and by the link that has it. The zero from is WriteToUDPAddrPort.
+func (s *Conn) WriteFromUDPAddrPort(b []byte, from netip.Addr, to netip.AddrPort) (int, error) {
+	if !from.IsValid() {
+		return s.WriteToUDPAddrPort(b, to)
+	}
+	var n int
+	err := s.from.At(from, to.Addr(), func(source sticky.Source) (err error) {
+		n, err = s.write(b, source, unmap(to))
+		return err
+	})
 	return n, err
 }
 

@@ -31,6 +31,8 @@ type Sources struct {
 	// A full younger half takes the older's place, so that nothing is ever
 	// allocated or searched.
 	young, old map[netip.AddrPort]entry
+	local      map[netip.Addr]uint32 // the link of each address of this host that was asked for
+	localOf    uint64                // the state of the host that local is right for
 }
 
 type entry struct {
@@ -172,20 +174,36 @@ func (s *Sources) route(remote, local netip.Addr) (link uint32, err error) {
 	attributes.Bytes(unix.RTA_DST, remote.AsSlice())
 	attributes.Bytes(unix.RTA_SRC, local.AsSlice())
 	attributes.Uint32(unix.RTA_MARK, s.mark.Load())
+	err = s.ask(unix.AF_INET, attributes, func(a *netlink.AttributeDecoder) {
+		if a.Type() == unix.RTA_OIF {
+			link = a.Uint32()
+		}
+	})
+	if err == nil && link == 0 {
+		err = unix.ENETUNREACH
+	}
+	return link, err
+}
+
+// ask has the kernel look for a route and passes on what it says of it.
+func (s *Sources) ask(family uint8, attributes *netlink.AttributeEncoder, each func(*netlink.AttributeDecoder)) error {
 	encoded, err := attributes.Encode()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	// struct rtmsg: family, length of destination and of source, and more that
 	// is zero.
 	message := append(make([]byte, unix.SizeofRtMsg), encoded...)
-	message[0], message[1], message[2] = unix.AF_INET, 32, 32
+	message[0], message[1] = family, 128
+	if family == unix.AF_INET {
+		message[1], message[2] = 32, 32
+	}
 	answers, err := s.routes.Execute(netlink.Message{
 		Header: netlink.Header{Type: unix.RTM_GETROUTE, Flags: netlink.Request},
 		Data:   message,
 	})
 	if err != nil {
-		return 0, err
+		return err
 	}
 	for _, a := range answers {
 		if len(a.Data) < unix.SizeofRtMsg {
@@ -193,13 +211,11 @@ func (s *Sources) route(remote, local netip.Addr) (link uint32, err error) {
 		}
 		found, err := netlink.NewAttributeDecoder(a.Data[unix.SizeofRtMsg:])
 		if err != nil {
-			return 0, err
+			return err
 		}
 		for found.Next() {
-			if found.Type() == unix.RTA_OIF {
-				return found.Uint32(), nil
-			}
+			each(found)
 		}
 	}
-	return 0, unix.ENETUNREACH
+	return nil
 }
