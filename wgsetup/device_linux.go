@@ -26,6 +26,7 @@ type Device struct {
 	log     *slog.Logger
 	changes chan struct{}
 	done    chan struct{} // closed by Remove and Detach
+	held    heldPorts
 
 	mu      sync.Mutex // everything below, and all that changes the host
 	target  target

@@ -14,12 +14,26 @@ const lowestPort = 10000
 // the ephemeral range and not reserved. Whether it is free is for the caller
 // to try.
 func RandomPort() uint16 {
-	ephemeral, _ := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
-	reserved, _ := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports")
-	return randomPort(string(ephemeral), string(reserved), rand.IntN)
+	free := unclaimed()
+	return free[rand.IntN(len(free))]
 }
 
-func randomPort(ephemeral, reserved string, intN func(int) int) uint16 {
+// RandomPorts returns up to n different ports as RandomPort does: fewer where
+// there are no more.
+func RandomPorts(n int) []uint16 {
+	free := unclaimed()
+	rand.Shuffle(len(free), func(i, j int) { free[i], free[j] = free[j], free[i] })
+	return free[:min(n, len(free))]
+}
+
+func unclaimed() []uint16 {
+	ephemeral, _ := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	reserved, _ := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports")
+	return unclaimedPorts(string(ephemeral), string(reserved))
+}
+
+// unclaimedPorts are never none.
+func unclaimedPorts(ephemeral, reserved string) []uint16 {
 	var taken [1 << 16]bool
 	mark := func(first, last int) {
 		for p := max(first, 0); p <= min(last, 65535); p++ {
@@ -48,9 +62,11 @@ func randomPort(ephemeral, reserved string, intN func(int) int) uint16 {
 	if len(free) == 0 {
 		// The host calls everything ephemeral: a port of ours can then only
 		// be one of those.
-		return uint16(lowestPort + intN(1<<16-lowestPort))
+		for p := lowestPort; p < 1<<16; p++ {
+			free = append(free, uint16(p))
+		}
 	}
-	return free[intN(len(free))]
+	return free
 }
 
 // portRange parses "N" or "N-M".

@@ -1,9 +1,6 @@
 package sideport
 
-import (
-	"math/rand/v2"
-	"testing"
-)
+import "testing"
 
 func TestRandomPortAvoidsWhatOthersGet(t *testing.T) {
 	tests := map[string]struct {
@@ -18,17 +15,34 @@ func TestRandomPortAvoidsWhatOthersGet(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			seen := make(map[uint16]bool)
-			for range 2000 {
-				p := randomPort(test.ephemeral, test.reserved, rand.IntN)
-				if !test.ok(p) {
+			ports := unclaimedPorts(test.ephemeral, test.reserved)
+			for i, p := range ports {
+				if !test.ok(p) || i > 0 && p <= ports[i-1] {
 					t.Fatalf("port %d", p)
 				}
-				seen[p] = true
 			}
-			if len(seen) < 500 {
-				t.Errorf("only %d different ports", len(seen))
+			if len(ports) < 500 {
+				t.Errorf("only %d different ports", len(ports))
 			}
 		})
+	}
+}
+
+func TestRandomPorts(t *testing.T) {
+	seen := make(map[uint16]bool)
+	for _, p := range RandomPorts(256) {
+		seen[p] = true
+	}
+	if len(seen) != 256 {
+		t.Errorf("%d different ports, not 256", len(seen))
+	}
+	for range 100 {
+		seen[RandomPort()] = true
+	}
+	if len(seen) < 300 {
+		t.Error("the same ports again and again")
+	}
+	if n := len(RandomPorts(1 << 16)); n > 1<<16-lowestPort {
+		t.Errorf("%d ports", n)
 	}
 }
