@@ -269,7 +269,34 @@ func TestRestartKeepsWhatWorks(t *testing.T) {
 		if len(y.selects) != 1 || len(y.lost) > 0 {
 			t.Errorf("the other side was told %v, %v", y.selects, y.lost)
 		}
+		if y.confirms == 0 {
+			t.Errorf("node %d: the other side does not know that it may be waited for", i)
+		}
 		samePair(t, a, b)
+	}
+}
+
+// The owner hears of a check that is not answered before the path is given up, and
+// nothing of one that is.
+func TestDoubtComesBeforeLoss(t *testing.T) {
+	n, a, b := twoHomes(t)
+	meet(a, b, 0, 0)
+	n.run(time.Minute, nil)
+	check := func() {
+		a.agent.CheckConsent(n.now, b.key)
+		a.advance()
+	}
+	check()
+	n.run(time.Second, nil)
+	if a.doubts > 0 {
+		t.Error("a path that works is doubted")
+	}
+	b.realm.gateway.cut = true
+	check()
+	cut := n.now
+	n.run(time.Second, func() bool { return a.doubts > 0 })
+	if took := n.now.Sub(cut); a.doubts != 1 || took > 150*time.Millisecond || len(a.lost) > 0 {
+		t.Errorf("%d doubts after %v, lost %v", a.doubts, took, a.lost)
 	}
 }
 

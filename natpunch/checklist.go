@@ -201,6 +201,8 @@ func (l *checkList) selectPair(p *candidatePair, initiate bool) {
 	l.relaySelected(moved)
 	if news {
 		l.agent.emit(Select{Node: l.node, Path: l.path(), Initiate: initiate})
+	} else {
+		l.agent.emit(Confirm{Node: l.node})
 	}
 }
 

@@ -164,7 +164,9 @@ func (l *checkList) advanceProbe(now time.Time) bool {
 	if !l.sendPing(now, x.pair, check{Round: x.calls}) {
 		return true
 	}
-	x.tries++
+	if x.tries++; x.tries == 2 {
+		l.agent.emit(Doubt{Node: l.node})
+	}
 	switch {
 	case x.tries == 1 && !x.urgent:
 		x.next = now.Add(patienceWith(x.pair))

@@ -72,6 +72,9 @@ func (l *checkList) advanceExchange(now time.Time) bool {
 		}
 	}
 	if l.sendPing(now, x.pair, check{Nominated: x.nominates}) {
+		if !x.nominates && x.tries == 1 {
+			l.agent.emit(Doubt{Node: l.node})
+		}
 		x.next = now.Add(x.gap)
 		switch {
 		case x.eager:

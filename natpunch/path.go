@@ -45,8 +45,8 @@ type Path struct {
 	Base netip.Addr
 }
 
-// Action is something the owner of an Agent has to do: one of Send, Select, Lost
-// and Reflexive.
+// Action is something the owner of an Agent has to do, or to know: one of Send,
+// Select, Confirm, Doubt, Lost and Reflexive.
 type Action interface{ action() }
 
 // Send is a datagram to put on the one port.
@@ -69,6 +69,15 @@ type Select struct {
 	Initiate bool
 }
 
+// Confirm says that the peer has found its way back to the path that is selected
+// here all the time. It may come from elsewhere now, and wait for a packet.
+type Confirm struct{ Node keys.NodePublic }
+
+// Doubt says that a check of the peer's path is not answered. A Select or a Lost
+// follows, or nothing where the next check is answered. It is the time to find out
+// what has changed, before the path is given up.
+type Doubt struct{ Node keys.NodePublic }
+
 // Lost says that the peer has no path. It comes once, and again when the reason is
 // another; the search goes on with back-off, and a Select ends it.
 type Lost struct {
@@ -85,5 +94,7 @@ type Reflexive struct {
 
 func (Send) action()      {}
 func (Select) action()    {}
+func (Confirm) action()   {}
+func (Doubt) action()     {}
 func (Lost) action()      {}
 func (Reflexive) action() {}

@@ -27,6 +27,8 @@ type simNode struct {
 	drops    map[string]int
 	selects  []Select
 	lost     []Lost
+	doubts   int
+	confirms int
 	seen     []Reflexive
 	at       []time.Time // of the Selects
 	sent     int
@@ -143,6 +145,10 @@ func (n *simNode) advance() {
 			n.lost = append(n.lost, a)
 		case Reflexive:
 			n.seen = append(n.seen, a)
+		case Doubt:
+			n.doubts++
+		case Confirm:
+			n.confirms++
 		}
 	}
 	n.schedule(n.agent.Next())
