@@ -9,6 +9,7 @@ export CREDANT_BIN := $(CURDIR)/bin/credant
 export CREDANT_RELAY_BIN := $(CURDIR)/bin/credant-relay
 
 SCENARIOS := ./integration/scenario
+MATRIX := ./integration/matrix
 # Packages whose tests have a part that needs kernel WireGuard; it runs in the VM.
 KERNEL := ./wgsetup ./wgsetup/sideport ./wgsetup/internal/nft
 
@@ -41,12 +42,17 @@ test: deps lint build bin/vmrun ## everything; a test that cannot run fails (as 
 
 .PHONY: test-unit
 test-unit: ## every package, race detector on where it can be
-	go test -race -skip '/kernel$$|^TestSimulation$$' $$(go list ./... | grep -v /integration/scenario)
+	go test -race -skip '/kernel$$|^TestSimulation$$' $$(go list ./... | grep -v -e /integration/scenario -e /integration/matrix)
 	go test ./discovery/mainline ./discovery/gossip ./control/relayd
 
 .PHONY: test-integration
 test-integration: build ## the programs in a small internet (as root)
 	go test -count=1 -timeout 15m -skip '^TestKernel|^TestIdle' $(SCENARIOS)
+	go test -count=1 -timeout 5m $(MATRIX)
+
+.PHONY: matrix
+matrix: deps build ## every two kinds of NAT, how they meet; writes docs/matrix.md (as root, an hour or two)
+	go run $(MATRIX) -page docs/matrix.md $(MATRIXFLAGS)
 
 .PHONY: test-idle
 test-idle: build ## what an idle node costs; takes six minutes (as root)

@@ -110,6 +110,8 @@ type Host struct {
 	// Addresses is how many public addresses of each family it has (a public host only). More than one are in
 	// different /24 and /64 prefixes, as different machines would be.
 	Addresses int
+	// NoIPv4 leaves a public host without any IPv4.
+	NoIPv4 bool
 	// Firewall drops what the host did not ask for, as a default ufw or firewalld does.
 	Firewall bool
 }
@@ -127,6 +129,7 @@ func (h *Host) build() error {
 	if err := h.open(); err != nil {
 		return err
 	}
+	h.Uplink.noIPv4 = h.NoIPv4
 	if err := h.Uplink.plug(); err != nil {
 		return err
 	}
@@ -143,6 +146,9 @@ func (h *Host) build() error {
 
 // IPv4 returns the host's addresses of that family: public ones, or the one on its LAN.
 func (h *Host) IPv4() []netip.Addr {
+	if h.NoIPv4 {
+		return nil
+	}
 	addresses := []netip.Addr{h.Uplink.address(h.Uplink.prefix4)}
 	for i := 1; i < h.Addresses; i++ {
 		addresses = append(addresses, h.Uplink.extra4(i))
@@ -206,6 +212,9 @@ func (r *Router) build() error {
 	if err := r.forward(); err != nil {
 		return err
 	}
+	if err := r.setLifetime(); err != nil {
+		return err
+	}
 	if err := r.Uplink.plug(); err != nil {
 		return err
 	}
@@ -253,6 +262,14 @@ func (r *Router) Reboot() error {
 		}
 		return nil
 	})
+}
+
+// Reset forgets every mapping and what was learned of the sockets behind them, as if the router had just been bought.
+func (r *Router) Reset() error {
+	if err := r.loadNAT(); err != nil {
+		return err
+	}
+	return r.Reboot()
 }
 
 func (r *Router) loadNAT() error {

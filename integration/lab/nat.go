@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"text/template"
+	"time"
 )
 
 // Behavior is how a NAT treats a mapping or filters what comes in, in the words of RFC 4787, Sections 4.1 and 5.
@@ -38,6 +39,10 @@ type NAT struct {
 	Ports     Ports
 	Hairpin   bool // two hosts behind it reach each other by its outer address (RFC 4787, Section 6)
 
+	// Lifetime is how long a mapping lives that nothing uses, in whole seconds; zero: Linux's 30 s, and 120 s once both
+	// sides have used it (RFC 4787, Section 4.3, wants two minutes at least).
+	Lifetime time.Duration
+
 	// NoUDP passes only TCP to port 443. With Reject it says so by ICMP.
 	NoUDP, Reject bool
 }
@@ -65,6 +70,9 @@ func (n NAT) String() string {
 	if n.Hairpin {
 		s += ", hairpinning"
 	}
+	if n.Lifetime != 0 {
+		s += fmt.Sprintf(", mappings live %v", n.Lifetime)
+	}
 	return s
 }
 
@@ -85,6 +93,7 @@ func (n NAT) ruleset(wan netip.Addr, lan netip.Prefix) (string, error) {
 	err := natTemplate.Execute(&b, map[string]any{
 		"WAN": wan, "LAN": lan, "NAT": n,
 		"FilterNone": n.Filtering == EndpointIndependent, "FilterAddress": n.Filtering == AddressDependent,
+		"Timeout":    int(n.learnedLifetime() / time.Second),
 		"Hashed":     portMap(128, func(i int) int { return 20011 + 347*i }),
 		"Sequential": portMap(4096, func(i int) int { return 30000 + i }),
 	})
@@ -92,6 +101,14 @@ func (n NAT) ruleset(wan netip.Addr, lan netip.Prefix) (string, error) {
 		return "", fmt.Errorf("render NAT rules: %w", err)
 	}
 	return b.String(), nil
+}
+
+// learnedLifetime is how long the sets of learned sockets keep an entry.
+func (n NAT) learnedLifetime() time.Duration {
+	if n.Lifetime != 0 {
+		return n.Lifetime
+	}
+	return 2 * time.Minute
 }
 
 // portMap is an nft map from 0..n-1 to ports. Both jhash and numgen need one: used bare, their result is swapped

@@ -19,6 +19,7 @@ type Uplink struct {
 	prefix4, prefix6 netip.Prefix // set by plug where router is; prefix6 invalid: no IPv6
 	host             int          // the lower end's number in these prefixes
 	router           *Router      // whose LAN this is, or nil
+	noIPv4           bool         // at the lower end
 }
 
 func (u *Uplink) address(p netip.Prefix) netip.Addr { return hostOf(p, u.host) }
@@ -84,7 +85,7 @@ func (u *Uplink) configureLower() error {
 		return err
 	}
 	for _, p := range []netip.Prefix{u.prefix4, u.prefix6} {
-		if !p.IsValid() {
+		if !p.IsValid() || u.noIPv4 && p.Addr().Is4() {
 			continue
 		}
 		if err := u.lower.addAddress(link, netip.PrefixFrom(u.address(p), p.Bits())); err != nil {

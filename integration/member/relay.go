@@ -53,6 +53,9 @@ func (r *Relay) Start(ctx context.Context) error {
 func (r *Relay) Daemon() *lab.Process { return r.daemon }
 
 // Address is what nodes are told with --relay: the first IPv4 address of the host, and the key.
-func (r *Relay) Address() string {
-	return fmt.Sprintf("%s#%s", netip.AddrPortFrom(r.Host.IPv4()[0], RelayPort), r.key)
+func (r *Relay) Address() string { return r.At(r.Host.IPv4()[0]) }
+
+// At is Address by another address of the host.
+func (r *Relay) At(addr netip.Addr) string {
+	return fmt.Sprintf("%s#%s", netip.AddrPortFrom(addr, RelayPort), r.key)
 }
