@@ -12,9 +12,10 @@
 // pair is nominated unchecked; while a relay is the path, better ones are looked for.
 //
 // STUN follows RFC 8489 and compares what several servers saw, in the words of
-// RFC 4787. The tests of RFC 5780 that need a second port are not made.
+// RFC 4787. Probe makes the tests of RFC 5780 that need ports of their own, once;
+// package netcheck gives it sockets.
 //
-// Both are pure state machines: they take the time and what happened, and return
+// All are pure state machines: they take the time and what happened, and return
 // what is to be done. No sockets, timers, goroutines or locks: one goroutine owns
 // each. All addresses at the border are unmapped, without a zone. Neither sends
 // anything but what its budgets allow (budget.go), whatever a peer says.
