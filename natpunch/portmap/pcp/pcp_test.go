@@ -87,7 +87,7 @@ func TestParseResponse(t *testing.T) {
 	for name, datagram := range map[string]string{
 		"empty":               "",
 		"a request":           request4,
-		"cut":                 granted[:60],
+		"cut":                 announced[:17],
 		"cut in the middle":   granted[:len(granted)-8],
 		"TCP":                 strings.Replace(granted, "11000000", "06000000", 1),
 		"NAT-PMP mapping":     "00810000 0000002a 5ba05ba0 00001c20",
