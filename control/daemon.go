@@ -73,6 +73,7 @@ type daemon struct {
 	drops    *drops
 	notices  []string // about the start, said once and shown for good
 	seek     seek
+	board    *noteBoard // nil without the DHT
 	hosts    []netip.Prefix
 
 	hints chan hint
@@ -164,6 +165,9 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	})
 	d.cache = openCache(filepath.Join(networkDir(c.StateDir, c.Network), "cache"), c.Log)
 	d.sources = d.newSources(network)
+	if d.sources.dht != nil {
+		d.board = newNoteBoard(network, id.node.Public(), d.sources.dht, d.foundNote)
+	}
 	return d, nil
 }
 
@@ -201,6 +205,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (
 	if d.sources.dht != nil {
 		task("DHT", d.sources.dht.Run)
 		task("lost relays", d.findLost)
+		task("notes", d.board.Run)
 	}
 	if d.sources.lan != nil {
 		task("LAN", d.sources.lan.Run)
@@ -293,6 +298,9 @@ func (d *daemon) loop(ctx context.Context) error {
 			d.perform(ctx, e)
 		}
 		d.seekRelays(now)
+		if d.board != nil {
+			d.board.want(d.mesh.noteWants(now), d.mesh.blob)
+		}
 		if now.Sub(saved) >= cacheSave {
 			saved = now
 			d.saveCache(now)
@@ -363,6 +371,14 @@ func (d *daemon) perform(ctx context.Context, e effects) {
 	for _, ev := range e.events {
 		d.log.Info("mesh", "event", ev.Kind, "peer", ev.Peer, "text", ev.Text)
 		d.events.add(ev)
+	}
+}
+
+// foundNote hands a note to the loop.
+func (d *daemon) foundNote(ctx context.Context, note []byte) {
+	select {
+	case d.calls <- func() { d.mesh.noted(time.Now(), time.Now(), note) }:
+	case <-ctx.Done():
 	}
 }
 

@@ -56,6 +56,7 @@ type mesh struct {
 	lookedAt      time.Time
 	expireAt      time.Time // when to look for members whose record has run out
 	clock         clockOpinion
+	notes         notes
 
 	notices map[string]string // what the user should act on, by subject
 	drops   *drops
@@ -168,6 +169,9 @@ func (m *mesh) hint(now time.Time, source discovery.Source, addr netip.AddrPort)
 		m.drops.count("link-local")
 		return
 	}
+	if source == discovery.SourceDHT {
+		m.named(now, addr)
+	}
 	m.greeter.Hint(now, source, addr)
 }
 
@@ -220,6 +224,7 @@ func (m *mesh) step(now, wall time.Time) (more bool) {
 	more = m.stepSwaps(now) || more
 	m.reviewAddresses(now)
 	m.stepGossip(now)
+	m.stepNotes(now, wall)
 	more = m.sendCalls(now) || more
 	m.expire(now)
 	return more
@@ -260,6 +265,7 @@ func (m *mesh) next(now time.Time) time.Time {
 		sooner(t)
 	}
 	m.nextRelays(sooner)
+	m.nextNotes(sooner)
 	sooner(m.lookedAt.Add(m.lookEvery(now)))
 	sooner(m.addressing.due())
 	sooner(m.publisher.due())

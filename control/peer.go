@@ -45,6 +45,7 @@ type peer struct {
 	activity  activity
 	speaks    bool      // the gossip may use it
 	heardAt   time.Time // last sign of life that did not come from the device
+	notedAt   time.Time // when its note was read; zero: never
 
 	call     calling
 	forwards forwardBudget

@@ -93,3 +93,21 @@ func (m *mesh) located(now time.Time, addr netip.AddrPort, moved bool) {
 	m.agent.RestartAll(now)
 	m.out.kick = true
 }
+
+// address is the address of this node on which most of the fresh views agree;
+// invalid where fewer than two do.
+func (v *vantage) address(now time.Time) (most netip.Addr) {
+	count := make(map[netip.Addr]int)
+	for _, s := range v.seen {
+		if now.Sub(s.at) < vantageFresh {
+			count[s.addr.Addr()]++
+		}
+	}
+	best := 1
+	for a, n := range count {
+		if n > best || n == best && most.IsValid() && a.Less(most) {
+			most, best = a, n
+		}
+	}
+	return most
+}

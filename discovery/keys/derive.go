@@ -18,6 +18,7 @@ const (
 	useHello        = "hello"
 	useRecord       = "record"
 	useBeacon       = "beacon"
+	useNote         = "note"
 	usePresharedKey = "preshared-key"
 	usePair         = "pair"
 	useCheckWords   = "check-words"
@@ -29,6 +30,7 @@ const (
 const (
 	useNodeID   = "node-id"
 	useAddress4 = "address4"
+	useNoteSlot = "slot"
 )
 
 // Where relays announce themselves on the mainline DHT. What is hashed is no

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -82,6 +83,21 @@ func (k NetworkKey) InfoHash(day int64) [20]byte {
 	_ = binary.Write(mac, binary.BigEndian, day)
 	return [20]byte(mac.Sum(nil))
 }
+
+// NoteSlots is how many members behind one address can leave a note each.
+const NoteSlots = 8
+
+// NoteKey signs the notes, items of the mainline DHT (BEP 44), that members at one
+// address of the internet leave on one day for members that they cannot reach.
+func (k NetworkKey) NoteKey(day int64, at netip.Addr) ed25519.PrivateKey {
+	context := binary.BigEndian.AppendUint64(nil, uint64(day))
+	address := at.As16()
+	return ed25519.NewKeyFromSeed(expand(k.key[:], useNote, append(context, address[:]...), ed25519.SeedSize))
+}
+
+// NoteSlot is which of the NoteSlots the node takes. Two that take the same one at
+// one address cannot both leave a note.
+func (n NodePublic) NoteSlot() int { return int(hash(useNoteSlot, n[:])[0]) % NoteSlots }
 
 const (
 	secondsPerDay = 86400

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"crypto/ed25519"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -39,6 +40,7 @@ type networkVector struct {
 	Prefix4       netip.Prefix             `json:"prefix4"`
 	InfoHashes    map[string]published.Hex `json:"info_hashes_by_day"`
 	RelayInfoHash published.Hex            `json:"relay_info_hash"`
+	NoteKeys      map[string]published.Hex `json:"note_keys_of_day_20000"`
 	WireGuardA    published.Hex            `json:"wireguard_key_a"`
 	WireGuardB    published.Hex            `json:"wireguard_key_b"`
 	PresharedKey  published.Hex            `json:"preshared_key"`
@@ -51,6 +53,7 @@ type nodeVector struct {
 	Public    published.Hex `json:"public"`
 	String    string        `json:"public_base32"`
 	ID        NodeID        `json:"id"`
+	NoteSlot  int           `json:"note_slot"`
 	Prefix6   netip.Prefix  `json:"prefix6"`
 	Address6  netip.Addr    `json:"address6"`
 	Prefix4   netip.Prefix  `json:"prefix4"`
@@ -132,6 +135,10 @@ func makeNetworkVector(k NetworkKey, i byte) networkVector {
 		h := k.InfoHash(day)
 		v.InfoHashes[fmt.Sprint(day)] = h[:]
 	}
+	v.NoteKeys = map[string]published.Hex{}
+	for _, at := range []string{"203.0.113.7", "2001:db8::7"} {
+		v.NoteKeys[at] = published.Hex(k.NoteKey(20000, netip.MustParseAddr(at)).Public().(ed25519.PublicKey))
+	}
 	relays := k.ID().RelayInfoHash()
 	v.RelayInfoHash = relays[:]
 	return v
@@ -141,7 +148,7 @@ func makeNodeVector(t *testing.T, k NetworkKey, i byte) nodeVector {
 	n := testNode(t, 0x10+i)
 	public, sig := n.Public(), n.Sign(nil)
 	v := nodeVector{
-		Seed: n.Seed(), Public: public[:], String: public.String(), ID: public.ID(),
+		Seed: n.Seed(), Public: public[:], String: public.String(), ID: public.ID(), NoteSlot: public.NoteSlot(),
 		Prefix6: k.Prefix6(), Address6: Address6(k.Prefix6(), public),
 		Prefix4: k.Prefix4(), Small: netip.MustParsePrefix("192.0.2.64/29"), Signature: sig[:],
 	}

@@ -29,6 +29,7 @@ type family struct {
 	kicked  chan struct{}    // from any goroutine
 	woken   chan struct{}    // from any goroutine
 	fetches chan *fetch      // from any goroutine
+	keeps   chan *keep       // from any goroutine
 	offered chan []node      // from the sibling: nodes of this family
 	refresh chan struct{}    // from the resolver: addresses came in
 	results chan result      // from the queries
@@ -38,6 +39,7 @@ type family struct {
 	server   *server
 	groups   []*group // those that the configuration asks for
 	fetching []*group
+	keeping  []*keep
 	table    table
 	vantage  vantage
 	known    []netip.AddrPort
@@ -52,6 +54,7 @@ func newFamily(conn net.PacketConn, is4 bool, s *Source) *family {
 		kicked:  make(chan struct{}, 1),
 		woken:   make(chan struct{}, 1),
 		fetches: make(chan *fetch),
+		keeps:   make(chan *keep),
 		offered: make(chan []node, 1),
 		refresh: make(chan struct{}, 1),
 		results: make(chan result),
@@ -129,6 +132,8 @@ func (f *family) run(ctx context.Context) error {
 			f.take(time.Now(), r)
 		case want := <-f.fetches:
 			f.fetch(time.Now(), want)
+		case k := <-f.keeps:
+			f.keep(k)
 		case <-timer.C:
 		}
 		now := time.Now()
@@ -150,13 +155,14 @@ func (f *family) kick(now time.Time) {
 
 // step looks at the day, begins searches and sends what is due.
 func (f *family) step(ctx context.Context, now time.Time) {
+	f.endKeeps()
 	for _, g := range f.groups {
 		if !g.wake(now) {
 			continue
 		}
 		g.refresh(now)
 		if g.purpose == toPut {
-			g.changed(now, f.source.item.value())
+			g.changed(now, g.item.value())
 		}
 		f.advance(ctx, now, g)
 	}

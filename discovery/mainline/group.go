@@ -27,6 +27,7 @@ type group struct {
 	active  func() bool          // nil: always
 	found   func(netip.AddrPort) // nil: nobody wants to know
 	fetch   *fetch               // of toGet
+	item    *publisher           // of toPut
 
 	lookups  []*lookup
 	hashesAt time.Time // when to look at hashes
@@ -52,9 +53,18 @@ func newGroups(c *Config, id nodeID, p *publisher) []*group {
 		add(toLook, l.InfoHashes, l.Active, l.Found)
 	}
 	if p != nil {
-		add(toPut, func(time.Time) [][20]byte { return [][20]byte{p.target} }, func() bool { return p.value() != "" }, nil)
+		gs = append(gs, putGroup(p))
 	}
 	return gs
+}
+
+// putGroup keeps an item stored.
+func putGroup(p *publisher) *group {
+	return &group{
+		purpose: toPut, item: p,
+		hashes: func(time.Time) [][20]byte { return [][20]byte{p.target} },
+		active: func() bool { return p.value() != "" },
+	}
 }
 
 // wake looks whether the group is active. What was known when it last was is where

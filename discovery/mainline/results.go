@@ -22,7 +22,7 @@ func (f *family) query(ctx context.Context, g *group, q query) {
 	both := f.sibling != nil && f.sibling.last.get().live == 0
 	switch {
 	case q.token != "" && g.purpose == toPut:
-		r.err = f.server.put(ctx, q, f.source.item)
+		r.err = f.server.put(ctx, q, g.item)
 	case q.token != "":
 		r.err = f.server.announcePeer(ctx, q)
 	case g.purpose == toPut || g.purpose == toGet:
@@ -76,7 +76,7 @@ func (f *family) take(now time.Time, r result) {
 	case toMeet, toLook:
 		f.yield(now, r.group, found)
 	case toPut:
-		f.source.item.stored(r.answer.item)
+		r.group.item.stored(r.answer.item)
 	case toGet:
 		r.group.fetch.add(r.answer.item)
 	}

@@ -1,0 +1,186 @@
+package control
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire"
+)
+
+// Two members whose NATs keep their hellos out, and who know nobody that would carry
+// a signal, find only each other's address in the DHT. There they leave notes for
+// each other: their records, as items under keys that follow from the network key,
+// the day and the author's address on the internet. Who knows the other's record
+// checks like anybody else; only the moment to do so, at which NATs have to be opened
+// from both sides, is taken from the wall clock, since nobody can call.
+
+const (
+	// unheardFor is how long an address from the DHT may be silent before notes are
+	// looked for: a hello and its repetitions take less.
+	unheardFor    = 4 * time.Second
+	fetchFirst    = 8 * time.Second // until the next look; it doubles
+	fetchLongest  = 10 * time.Minute
+	maxUnheard    = 32
+	unheardForget = 15 * time.Minute // after the DHT no longer names it
+	// noteAge is what a note may have aged in the DHT, roughly.
+	noteAge = time.Hour
+	// Members that know of each other by notes check at these moments.
+	noteRound      = 15 * time.Second
+	noteRounds     = 3 * time.Minute
+	noteRoundLater = 5 * time.Minute
+)
+
+// notes is what this node wants of notes. The zero value wants none.
+type notes struct {
+	unheard map[netip.Addr]*unheard
+	round   time.Time // the next common moment; zero: nobody waits for one
+}
+
+// unheard is an address of the internet that the DHT names and where nobody answers.
+type unheard struct {
+	since, named time.Time
+	next         time.Time // when to look for notes
+	pause        time.Duration
+}
+
+// named takes an address that the DHT names.
+func (m *mesh) named(now time.Time, at netip.AddrPort) {
+	if m.mayBeSelf(now, at) || m.knowsOf(at.Addr()) {
+		return
+	}
+	if u := m.notes.unheard[at.Addr()]; u != nil {
+		u.named = now
+		return
+	}
+	if m.notes.unheard == nil {
+		m.notes.unheard = make(map[netip.Addr]*unheard)
+	}
+	if len(m.notes.unheard) < maxUnheard {
+		m.notes.unheard[at.Addr()] = &unheard{since: now, named: now, next: now.Add(unheardFor), pause: fetchFirst}
+	}
+}
+
+// mayBeSelf tells whether the address may be this node's own: behind a NAT that
+// takes another port for each destination, any port of its address may.
+func (m *mesh) mayBeSelf(now time.Time, at netip.AddrPort) bool {
+	nat4, _ := m.behavior(now)
+	for _, s := range m.publisher.reflexive {
+		if s.addr.Addr() == at.Addr() && (s.addr == at || nat4.Mapping != wire.EndpointIndependent) {
+			return true
+		}
+	}
+	return m.outside(now, at.Addr().Is4()) == at.Addr() && nat4.Mapping != wire.EndpointIndependent
+}
+
+// knowsOf tells whether a known member is at an address of the internet.
+func (m *mesh) knowsOf(at netip.Addr) bool {
+	for _, p := range m.peers {
+		if p.path.Addr.Addr() == at || slices.ContainsFunc(p.record.Candidates, func(c wire.Candidate) bool { return c.Addr.Addr() == at }) {
+			return true
+		}
+	}
+	return false
+}
+
+// outside is the address of this node that most DHT nodes see; invalid where none does.
+func (m *mesh) outside(now time.Time, is4 bool) netip.Addr {
+	v := &m.vantage6
+	if is4 {
+		v = &m.vantage4
+	}
+	return v.address(now)
+}
+
+// noteWants is what should be done about notes now.
+type noteWants struct {
+	leave []netip.Addr // where this node's note belongs; none: nowhere
+	look  []netip.Addr // whose notes are looked for
+}
+
+// wants says what is to be done about notes, and counts it as done.
+func (m *mesh) noteWants(now time.Time) (w noteWants) {
+	for at, u := range m.notes.unheard {
+		switch {
+		case now.Sub(u.named) > unheardForget || m.knowsOf(at):
+			delete(m.notes.unheard, at)
+			continue
+		case now.Before(u.next):
+		default:
+			w.look = append(w.look, at)
+			u.next = now.Add(u.pause)
+			u.pause = min(2*u.pause, fetchLongest)
+		}
+	}
+	if len(m.notes.unheard) == 0 && m.notes.round.IsZero() {
+		return w
+	}
+	for _, is4 := range []bool{true, false} {
+		if at := m.outside(now, is4); at.IsValid() {
+			w.leave = append(w.leave, at)
+		}
+	}
+	return w
+}
+
+// noted takes a note.
+func (m *mesh) noted(now, wall time.Time, note []byte) {
+	signed, err := wire.OpenSealedRecord(note, m.network.RecordKey())
+	if err != nil {
+		m.drops.count(wire.DropReason(err))
+		return
+	}
+	r, err := signed.Verify(m.prefix6)
+	if err != nil {
+		m.drops.count(wire.DropReason(err))
+		return
+	}
+	known := m.peers[r.Node] != nil
+	p := m.learn(now, wall, r, signed, noteAge, keys.NodePublic{})
+	if p == nil || p.working() {
+		return
+	}
+	if !known {
+		m.event("found", p.name(), p.name()+" has left a note in the DHT", false)
+	}
+	p.notedAt = now
+	m.notes.round = commonMoment(now, wall, noteRound)
+}
+
+// commonMoment is when the wall clock is at the next multiple of every.
+func commonMoment(now, wall time.Time, every time.Duration) time.Time {
+	return now.Add(wall.Truncate(every).Add(every).Sub(wall))
+}
+
+// stepNotes checks those that are known by notes at the moments that both sides
+// take for it.
+func (m *mesh) stepNotes(now, wall time.Time) {
+	if m.notes.round.IsZero() || now.Before(m.notes.round) {
+		return
+	}
+	every := time.Duration(0)
+	for _, p := range m.peers {
+		if p.notedAt.IsZero() || p.working() {
+			continue
+		}
+		if now.Sub(p.notedAt) < noteRounds {
+			every = noteRound
+		} else if every == 0 {
+			every = noteRoundLater
+		}
+		m.agent.Restart(now, p.node, "it left a note in the DHT")
+	}
+	m.notes.round = time.Time{}
+	if every > 0 {
+		m.notes.round = commonMoment(now, wall, every)
+	}
+}
+
+// nextNotes is when noteWants or stepNotes has something to do.
+func (m *mesh) nextNotes(sooner func(time.Time)) {
+	sooner(m.notes.round)
+	for _, u := range m.notes.unheard {
+		sooner(u.next)
+	}
+}
