@@ -298,9 +298,6 @@ func (d *daemon) loop(ctx context.Context) error {
 			d.perform(ctx, e)
 		}
 		d.seekRelays(now)
-		if d.board != nil {
-			d.board.want(d.mesh.noteWants(now), d.mesh.blob)
-		}
 		if now.Sub(saved) >= cacheSave {
 			saved = now
 			d.saveCache(now)
@@ -363,6 +360,9 @@ func (d *daemon) perform(ctx context.Context, e effects) {
 	d.warn("steer the device", e.steer(d.device, d.port.send))
 	if e.kick {
 		d.sources.kick()
+	}
+	if d.board != nil {
+		d.board.want(e.notes, d.mesh.blob)
 	}
 	if e.remember {
 		d.remember()

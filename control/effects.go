@@ -22,6 +22,7 @@ type effects struct {
 	look      bool // tell the mesh the device's counters
 	kick      bool // the sources should look with all speed again
 	remember  bool // what memory holds has changed
+	notes     noteWants
 	events    []localapi.Event
 }
 

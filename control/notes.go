@@ -96,32 +96,69 @@ func (m *mesh) outside(now time.Time, is4 bool) netip.Addr {
 // noteWants is what should be done about notes now.
 type noteWants struct {
 	leave []netip.Addr // where this node's note belongs; none: nowhere
-	look  []netip.Addr // whose notes are looked for
+	look  []netip.Addr // whose notes are to be looked for
 }
 
-// wants says what is to be done about notes, and counts it as done.
-func (m *mesh) noteWants(now time.Time) (w noteWants) {
+// stepNotes says what is to be done about notes, and checks those that are known by
+// notes at the moments that both sides take for it.
+func (m *mesh) stepNotes(now, wall time.Time) {
 	for at, u := range m.notes.unheard {
 		switch {
 		case now.Sub(u.named) > unheardForget || m.knowsOf(at):
 			delete(m.notes.unheard, at)
-			continue
-		case now.Before(u.next):
-		default:
-			w.look = append(w.look, at)
+		case !now.Before(u.next):
+			m.out.notes.look = append(m.out.notes.look, at)
 			u.next = now.Add(u.pause)
 			u.pause = min(2*u.pause, fetchLongest)
 		}
 	}
-	if len(m.notes.unheard) == 0 && m.notes.round.IsZero() {
-		return w
+	m.out.notes.leave = m.noteAt(now)
+	if !m.notes.round.IsZero() && !now.Before(m.notes.round) {
+		m.checkNoted(now, wall)
+	}
+}
+
+// noteAt is where this node's note belongs: at its own addresses, while somebody may
+// be looking for it there.
+func (m *mesh) noteAt(now time.Time) (all []netip.Addr) {
+	if m.notes.round.IsZero() && !m.isUnheard(now) {
+		return nil
 	}
 	for _, is4 := range []bool{true, false} {
 		if at := m.outside(now, is4); at.IsValid() {
-			w.leave = append(w.leave, at)
+			all = append(all, at)
 		}
 	}
-	return w
+	return all
+}
+
+// isUnheard tells whether an address has been silent for long enough.
+func (m *mesh) isUnheard(now time.Time) bool {
+	for _, u := range m.notes.unheard {
+		if now.Sub(u.since) >= unheardFor {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *mesh) checkNoted(now, wall time.Time) {
+	every := time.Duration(0)
+	for _, p := range m.peers {
+		if p.notedAt.IsZero() || p.working() {
+			continue
+		}
+		if now.Sub(p.notedAt) < noteRounds {
+			every = noteRound
+		} else if every == 0 {
+			every = noteRoundLater
+		}
+		m.agent.Restart(now, p.node, "it left a note in the DHT")
+	}
+	m.notes.round = time.Time{}
+	if every > 0 {
+		m.notes.round = commonMoment(now, wall, every)
+	}
 }
 
 // noted takes a note.
@@ -153,31 +190,7 @@ func commonMoment(now, wall time.Time, every time.Duration) time.Time {
 	return now.Add(wall.Truncate(every).Add(every).Sub(wall))
 }
 
-// stepNotes checks those that are known by notes at the moments that both sides
-// take for it.
-func (m *mesh) stepNotes(now, wall time.Time) {
-	if m.notes.round.IsZero() || now.Before(m.notes.round) {
-		return
-	}
-	every := time.Duration(0)
-	for _, p := range m.peers {
-		if p.notedAt.IsZero() || p.working() {
-			continue
-		}
-		if now.Sub(p.notedAt) < noteRounds {
-			every = noteRound
-		} else if every == 0 {
-			every = noteRoundLater
-		}
-		m.agent.Restart(now, p.node, "it left a note in the DHT")
-	}
-	m.notes.round = time.Time{}
-	if every > 0 {
-		m.notes.round = commonMoment(now, wall, every)
-	}
-}
-
-// nextNotes is when noteWants or stepNotes has something to do.
+// nextNotes is when stepNotes has something to do.
 func (m *mesh) nextNotes(sooner func(time.Time)) {
 	sooner(m.notes.round)
 	for _, u := range m.notes.unheard {

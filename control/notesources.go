@@ -68,8 +68,8 @@ func (b *noteBoard) Run(ctx context.Context) error {
 	var working sync.WaitGroup
 	defer working.Wait()
 	free := make(chan struct{}, notesAtOnce)
-	left, cancel := []noteKey(nil), context.CancelFunc(func() {})
-	defer func() { cancel() }()
+	var left []noteKey
+	giveUp := func() {}
 	for {
 		var days <-chan time.Time
 		if len(left) > 0 {
@@ -95,14 +95,19 @@ func (b *noteBoard) Run(ctx context.Context) error {
 		if slices.Equal(want, left) {
 			continue
 		}
-		cancel()
+		giveUp()
 		left = want
-		var keep context.Context
-		keep, cancel = context.WithCancel(ctx)
-		for _, k := range want {
-			working.Go(func() { _ = b.dht.KeepItem(keep, b.item(k)) })
-		}
+		giveUp = b.keep(ctx, &working, want)
 	}
+}
+
+// keep keeps this node's note at all these places until it is given up.
+func (b *noteBoard) keep(ctx context.Context, working *sync.WaitGroup, places []noteKey) (giveUp func()) {
+	ctx, giveUp = context.WithCancel(ctx)
+	for _, k := range places {
+		working.Go(func() { _ = b.dht.KeepItem(ctx, b.item(k)) })
+	}
+	return giveUp
 }
 
 // noteKey is where a note lies.

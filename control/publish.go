@@ -99,6 +99,11 @@ func (m *mesh) candidates(now time.Time) []wire.Candidate {
 			add(wire.ServerReflexive, s.addr)
 		}
 	}
+	for _, v := range []*vantage{&m.vantage4, &m.vantage6} {
+		if a, ok := v.dependent(now); ok && isGlobal(a.Addr()) {
+			add(wire.ServerReflexive, a)
+		}
+	}
 	return all
 }
 

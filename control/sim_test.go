@@ -107,6 +107,7 @@ type simHost struct {
 	events []localapi.Event
 	steps  int
 	spy    func(to netip.AddrPort, b []byte) // where set, told of what is sent
+	board  func(noteWants)                   // where set, leaves and reads notes
 }
 
 type simNAT struct {
@@ -224,6 +225,9 @@ func (h *simHost) perform(e effects) {
 		return nil
 	}); err != nil {
 		h.w.t.Errorf("%s: %v", h.name, err)
+	}
+	if h.board != nil {
+		h.board(e.notes)
 	}
 	for _, event := range e.events {
 		event.Time = h.w.now

@@ -77,7 +77,12 @@ func (m *mesh) vantage(a netip.Addr) *vantage {
 
 // seenBy takes where a DHT node sees this node.
 func (m *mesh) seenBy(now time.Time, by, addr netip.AddrPort) {
-	m.vantage(addr.Addr()).see(now, by.Addr(), addr)
+	v := m.vantage(addr.Addr())
+	_, before := v.dependent(now)
+	v.see(now, by.Addr(), addr)
+	if _, after := v.dependent(now); after != before {
+		m.publisher.dirty = true
+	}
 }
 
 // located takes an address on which several DHT nodes agree. When it was
@@ -110,4 +115,16 @@ func (v *vantage) address(now time.Time) (most netip.Addr) {
 		}
 	}
 	return most
+}
+
+// dependent returns the latest view of a node whose NAT takes another port for each
+// destination: none is right for a peer, but the address is.
+func (v *vantage) dependent(now time.Time) (latest netip.AddrPort, ok bool) {
+	var at time.Time
+	for _, s := range v.seen {
+		if s.at.After(at) || s.at.Equal(at) && s.addr.Compare(latest) < 0 {
+			latest, at = s.addr, s.at
+		}
+	}
+	return latest, v.behavior(now, 0).Mapping == wire.AddressDependent
 }
