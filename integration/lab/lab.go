@@ -86,6 +86,17 @@ func (l *Lab) Build() (err error) {
 	return nil
 }
 
+// Sever makes the backbone drop what two public IPv4 addresses send each other. Nobody is told.
+func (l *Lab) Sever(a, b netip.Addr) error {
+	return l.backbone.loadRules(fmt.Sprintf(`table ip severed {
+  chain forward { type filter hook forward priority filter;
+    ip saddr %[1]s ip daddr %[2]s drop
+    ip saddr %[2]s ip daddr %[1]s drop
+  }
+}
+`, a, b))
+}
+
 // Close ends every program in the lab and removes its nodes. It may be called twice.
 func (l *Lab) Close() error {
 	nodes := []*Node{l.backbone}

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,19 +39,8 @@ func run(m *testing.M) (int, error) {
 		return 0, fmt.Errorf("make directory for binaries: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	for _, program := range []struct {
-		name, variable string
-		path           *string
-	}{{"credant", "CREDANT_BIN", &binary}, {"credant-relay", "CREDANT_RELAY_BIN", &relayBinary}} {
-		if *program.path = os.Getenv(program.variable); *program.path != "" {
-			continue
-		}
-		*program.path = filepath.Join(dir, program.name)
-		build := exec.Command("go", "build", "-trimpath", "-o", *program.path, "github.com/credant/credant/cmd/"+program.name)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			return 0, fmt.Errorf("build %s: %w: %s", program.name, err, out)
-		}
+	if binary, relayBinary, err = member.Programs(dir); err != nil {
+		return 0, err
 	}
 	return m.Run(), nil
 }
