@@ -24,6 +24,8 @@ import (
 //	7  true: round. The sender of this ping, whose path leads through a relay,
 //	   checks all better pairs half a round trip later, and the receiver is
 //	   to do so at once
+//	16 true: prefers. To the controlling agent, from a node of several uplinks:
+//	   this pair, of the selected one's kind, has been better for a while
 //
 // Unknown keys are passed over.
 type check struct {
@@ -34,6 +36,7 @@ type check struct {
 	Seeking   bool
 	Observed  netip.AddrPort
 	Round     bool
+	Prefers   bool
 }
 
 type checkType uint8
@@ -55,6 +58,7 @@ type checkCBOR struct {
 	Seeking   bool           `cbor:"5,keyasint,omitempty"`
 	Observed  codec.AddrPort `cbor:"6,keyasint,omitzero"`
 	Round     bool           `cbor:"7,keyasint,omitempty"`
+	Prefers   bool           `cbor:"16,keyasint,omitempty"`
 }
 
 var errCheck = errors.New("not a check")
@@ -65,7 +69,7 @@ var checkDecoder = codec.NewDecoder(6)
 func appendCheck(b []byte, c check) []byte {
 	return append(b, codec.Encode(checkCBOR{
 		Type: c.Type, Number: c.Number, ID: c.ID[:], Nominated: c.Nominated, Seeking: c.Seeking,
-		Observed: codec.NewAddrPort(c.Observed), Round: c.Round,
+		Observed: codec.NewAddrPort(c.Observed), Round: c.Round, Prefers: c.Prefers,
 	})...)
 }
 
@@ -77,7 +81,7 @@ func parseCheck(b []byte) (check, error) {
 	}
 	c := check{
 		Type: v.Type, Number: v.Number, Nominated: v.Nominated, Seeking: v.Seeking,
-		Observed: v.Observed.AddrPort, Round: v.Round,
+		Observed: v.Observed.AddrPort, Round: v.Round, Prefers: v.Prefers,
 	}
 	if len(v.ID) != len(c.ID) {
 		return check{}, fmt.Errorf("parse check: transaction id of %d bytes: %w", len(v.ID), errCheck)

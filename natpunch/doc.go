@@ -4,12 +4,12 @@
 //
 // Agent follows RFC 8445 with regular nomination, and departs from it where two
 // nodes of one network need less: the lower node key is always the controlling
-// agent, so that roles cannot conflict; there is one component, and
-// the local bases are the uplinks of the node's one port (bases.go); checks are sealed pings under the pair's key instead
-// of STUN with passwords (check.go draws them); a path that a hello exchange
-// proved is used without a check. Consent (RFC 7675) is checked only when asked:
-// a peer that is left alone costs no datagrams. Where there is no path, a relayed
-// pair is nominated unchecked; while a relay is the path, better ones are looked for.
+// agent, so that roles cannot conflict; there is one component, and the local
+// bases are the uplinks of the node's one port (bases.go); checks are sealed pings
+// under the pair's key instead of STUN with passwords (check.go draws them); a path
+// that a hello exchange proved is used without a check. Consent (RFC 7675) is checked
+// only when asked: a peer that is left alone costs no datagrams. Where there is no path,
+// a relayed pair is nominated unchecked; while one is the path, better ones are sought.
 //
 // STUN follows RFC 8489 and compares what several servers saw, in the words of
 // RFC 4787. Probe makes the tests of RFC 5780 that need ports of their own, once;

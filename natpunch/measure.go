@@ -28,6 +28,10 @@ const (
 
 // gauge measures a relayed pair, and is the round trip's smooth form.
 type gauge struct {
+	waits  bool      // the last ping, of a rival or of the path it rivals with
+	missed int       // pings in a row
+	loss   float64   // the share of pings that are lost, smooth
+	times  int       // faster was confirmed
 	left   time.Time // the last ping did
 	at     time.Time // it was answered
 	rtt    time.Duration
@@ -42,12 +46,14 @@ func (g *gauge) add(now time.Time, rtt time.Duration) {
 	}
 	g.rtt += (rtt - g.rtt) / 4
 	g.at = now
+	g.answered()
 }
 
-// Measure pings the selected path once, and on the controlling side every ready
-// relayed address: each second while traffic flows, each minute when not. A
-// selected relay that does not answer is suspect soon, and one that is better for
-// a while is selected in its place. It does nothing while a path is searched.
+// Measure pings the selected path once, on the controlling side every ready relayed
+// address, and on a host of several uplinks the same peer by the others: each second
+// while traffic flows, each minute when not. A selected relay that does not answer is
+// suspect soon, and a path that is better for a while is selected in its place. It
+// does nothing while a path is searched.
 func (a *Agent) Measure(now time.Time, node keys.NodePublic) {
 	a.now = now
 	if c, ok := a.peers[node]; ok {
@@ -65,8 +71,12 @@ func (l *checkList) measure(now time.Time) {
 	l.relays.measured = now
 	l.agent.pings.fill(now)
 	l.link.pings.fill(now)
-	if x := &l.relays.probe; x.pair == nil && l.spare(reserve) && l.sendPing(now, l.selected, check{}) && l.selected.relayed() {
-		*x = probe{pair: l.selected, tries: 1, next: now.Add(patienceWith(l.selected))}
+	if x := &l.relays.probe; x.pair == nil && l.spare(reserve) && l.sendPing(now, l.selected, check{}) {
+		if l.selected.relayed() {
+			*x = probe{pair: l.selected, tries: 1, next: now.Add(patienceWith(l.selected))}
+		} else {
+			l.measureRivals(now)
+		}
 	}
 	for _, p := range l.pairs {
 		// Only the controlling agent chooses among relays.
@@ -91,6 +101,7 @@ func (l *checkList) spare(n float64) bool {
 // another that has been clearly faster for long enough.
 func (l *checkList) weigh(now time.Time, p *candidatePair, rtt time.Duration) {
 	if !p.relayed() {
+		l.weighRival(now, p, rtt)
 		return
 	}
 	p.gauge.add(now, rtt)

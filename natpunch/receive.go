@@ -72,6 +72,9 @@ func (l *checkList) receivePing(now time.Time, base netip.Addr, from netip.AddrP
 	if m.Round {
 		l.called(now, from)
 	}
+	if m.Prefers && l.controlling {
+		l.preferred(now, base, from)
+	}
 	if l.trust == settled && l.rankOf(from) <= l.selected.rank || l.avoids(now, base, from) {
 		return ""
 	}
