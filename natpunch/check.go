@@ -26,6 +26,9 @@ import (
 //	   to do so at once
 //	16 true: prefers. To the controlling agent, from a node of several uplinks:
 //	   this pair, of the selected one's kind, has been better for a while
+//	17 true: opens. The sender of this ping, on the selected path, pings from its
+//	   other uplinks too: the receiver is to ping its other addresses, once each,
+//	   so that the filters before it let them in
 //
 // Unknown keys are passed over.
 type check struct {
@@ -37,6 +40,7 @@ type check struct {
 	Observed  netip.AddrPort
 	Round     bool
 	Prefers   bool
+	Opens     bool
 }
 
 type checkType uint8
@@ -59,6 +63,7 @@ type checkCBOR struct {
 	Observed  codec.AddrPort `cbor:"6,keyasint,omitzero"`
 	Round     bool           `cbor:"7,keyasint,omitempty"`
 	Prefers   bool           `cbor:"16,keyasint,omitempty"`
+	Opens     bool           `cbor:"17,keyasint,omitempty"`
 }
 
 var errCheck = errors.New("not a check")
@@ -69,7 +74,7 @@ var checkDecoder = codec.NewDecoder(6)
 func appendCheck(b []byte, c check) []byte {
 	return append(b, codec.Encode(checkCBOR{
 		Type: c.Type, Number: c.Number, ID: c.ID[:], Nominated: c.Nominated, Seeking: c.Seeking,
-		Observed: codec.NewAddrPort(c.Observed), Round: c.Round, Prefers: c.Prefers,
+		Observed: codec.NewAddrPort(c.Observed), Round: c.Round, Prefers: c.Prefers, Opens: c.Opens,
 	})...)
 }
 
@@ -81,7 +86,7 @@ func parseCheck(b []byte) (check, error) {
 	}
 	c := check{
 		Type: v.Type, Number: v.Number, Nominated: v.Nominated, Seeking: v.Seeking,
-		Observed: v.Observed.AddrPort, Round: v.Round, Prefers: v.Prefers,
+		Observed: v.Observed.AddrPort, Round: v.Round, Prefers: v.Prefers, Opens: v.Opens,
 	}
 	if len(v.ID) != len(c.ID) {
 		return check{}, fmt.Errorf("parse check: transaction id of %d bytes: %w", len(v.ID), errCheck)

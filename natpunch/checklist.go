@@ -54,7 +54,7 @@ type checkList struct {
 	round     round
 	exchange  exchange
 	link      link
-	asked     time.Time // when the peer's preference was followed last
+	uplinks   uplinks
 	relays    relays
 	avoided   []avoided
 

@@ -68,10 +68,11 @@ func (l *checkList) measure(now time.Time) {
 	if l.trust != settled || now.Sub(l.relays.measured) < measureEvery {
 		return
 	}
+	l.uplinks.often = now.Sub(l.relays.measured) < oftenMeasured
 	l.relays.measured = now
 	l.agent.pings.fill(now)
 	l.link.pings.fill(now)
-	if x := &l.relays.probe; x.pair == nil && l.spare(reserve) && l.sendPing(now, l.selected, check{}) {
+	if x := &l.relays.probe; x.pair == nil && l.spare(reserve) && l.sendPing(now, l.selected, check{Opens: l.wantsOpen(now)}) {
 		if l.selected.relayed() {
 			*x = probe{pair: l.selected, tries: 1, next: now.Add(patienceWith(l.selected))}
 		} else {

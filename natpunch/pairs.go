@@ -54,15 +54,17 @@ func (l *checkList) sort() {
 // find returns the pair; nil is that there is none. Without a base it is the
 // selected one of those with the remote, or else the best.
 func (l *checkList) find(base netip.Addr, remote netip.AddrPort) *candidatePair {
-	if p := l.selected; p != nil && p.remote == remote && !p.gone && (p.base == base || !base.IsValid()) {
-		return p
-	}
+	var other *candidatePair
 	for _, p := range l.pairs {
-		if p.remote == remote && (p.base == base || !base.IsValid()) {
+		switch {
+		case p.remote != remote:
+		case p.base == base:
 			return p
+		case !base.IsValid() && !p.gone && (other == nil || p == l.selected):
+			other = p
 		}
 	}
-	return nil
+	return other
 }
 
 // mayLearn counts what a peer may make us learn a round. Where both NATs map per

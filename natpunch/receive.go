@@ -25,7 +25,12 @@ func (l *checkList) mayPing(paced bool) time.Time {
 // budgets have one left.
 func (l *checkList) sendPing(now time.Time, p *candidatePair, m check) bool {
 	paced := p != l.exchange.pair && p != l.selected && !p.relayed()
-	if l.mayPing(paced).After(now) || !l.agent.pings.take(now) {
+	return !l.mayPing(paced).After(now) && l.sendUnpaced(now, p, m)
+}
+
+// sendUnpaced is sendPing for the few that are measured with, side by side.
+func (l *checkList) sendUnpaced(now time.Time, p *candidatePair, m check) bool {
+	if l.mayPing(false).After(now) || !l.agent.pings.take(now) {
 		return false
 	}
 	l.link.pings.take(now)
@@ -75,7 +80,11 @@ func (l *checkList) receivePing(now time.Time, base netip.Addr, from netip.AddrP
 	if m.Prefers && l.controlling {
 		l.preferred(now, base, from)
 	}
+	if m.Opens {
+		l.open(now)
+	}
 	if l.trust == settled && l.rankOf(from) <= l.selected.rank || l.avoids(now, base, from) {
+		l.rivalHeard(now, base, from)
 		return ""
 	}
 	p := l.find(base, from)

@@ -2,6 +2,7 @@ package natpunch
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -16,15 +17,25 @@ const (
 	// trip: what is lost is sent again after several of them.
 	lossWeight = 16
 	lossWorth  = 150 * time.Millisecond
-	// betterTimes measurements, betterFor long, have to agree: where they are
-	// rare, one lost ping must not move the path.
-	betterTimes = 10
+	// betterTimes measurements, betterFor long, have to agree. Without traffic
+	// they are rarer than oftenMeasured, tell little and move nothing.
+	betterTimes   = 10
+	oftenMeasured = 10 * time.Second
 	// What does not answer is asked at twice the gap each time, up to
 	// rarelyMeasured.
 	rarelyMeasured = 10 * time.Minute
-	// preferAgain bounds how often a peer's preference moves the path.
+	// preferAgain bounds how often a peer's preference moves the path, openAgain
+	// how often its other addresses are pinged for it.
 	preferAgain = 10 * time.Second
+	openAgain   = time.Second
 )
+
+// uplinks is what a check list knows of several uplinks, its own or the peer's.
+type uplinks struct {
+	often bool // the path is measured, because traffic flows
+	// When was done last what a peer of several uplinks asked for.
+	preferred, opened time.Time
+}
 
 // asked counts a ping that leaves.
 func (g *gauge) asked(now time.Time) {
@@ -60,6 +71,49 @@ func (l *checkList) rivals(now time.Time, p *candidatePair) bool {
 		!p.gone && !p.relayed() && !l.avoids(now, p.base, p.remote)
 }
 
+// waitsFor reports whether p is to be asked, and did not answer when it was last.
+func (l *checkList) waitsFor(now time.Time, p *candidatePair) bool {
+	return l.rivals(now, p) && !p.gauge.rests(now) && (p.gauge.waits || p.gauge.at.IsZero())
+}
+
+// wantsOpen reports whether the peer has to let one of the other uplinks in.
+func (l *checkList) wantsOpen(now time.Time) bool {
+	return l.selected.base.IsValid() && slices.ContainsFunc(l.pairs, func(p *candidatePair) bool { return l.waitsFor(now, p) })
+}
+
+// open lets a peer of several uplinks in by those that are not in use.
+func (l *checkList) open(now time.Time) {
+	if l.trust != settled || l.selected.relayed() || now.Sub(l.uplinks.opened) < openAgain {
+		return
+	}
+	l.uplinks.opened = now
+	opened := 0
+	for _, p := range l.pairs {
+		if p == l.selected || p.rank != l.selected.rank || p.gone || l.avoids(now, p.base, p.remote) {
+			continue
+		}
+		if opened == maxRivals || !l.spare(2*reserve) || !l.sendUnpaced(now, p, check{}) {
+			return
+		}
+		opened++
+	}
+}
+
+// rivalHeard takes a ping by another uplink from a peer that has just let it in:
+// what was asked before that was lost.
+func (l *checkList) rivalHeard(now time.Time, base netip.Addr, from netip.AddrPort) {
+	if l.trust != settled || !l.selected.base.IsValid() {
+		return
+	}
+	p := l.find(base, from)
+	if p == nil || !l.rivals(now, p) || !p.gauge.waits || !l.spare(2*reserve) {
+		return
+	}
+	if l.sendUnpaced(now, p, check{}) {
+		p.gauge.left = now
+	}
+}
+
 // measureRivals follows the ping of the selected path.
 func (l *checkList) measureRivals(now time.Time) {
 	if !l.selected.base.IsValid() {
@@ -75,7 +129,7 @@ func (l *checkList) measureRivals(now time.Time) {
 			continue
 		}
 		measured++
-		if l.sendPing(now, p, check{}) {
+		if l.sendUnpaced(now, p, check{}) {
 			p.gauge.asked(now)
 		}
 	}
@@ -92,7 +146,7 @@ func (l *checkList) weighRival(now time.Time, p *candidatePair, rtt time.Duratio
 		return
 	}
 	own := &l.selected.gauge
-	if !own.recent(now) || !faster(g.cost(), own.cost()) {
+	if !l.uplinks.often || !own.recent(now) || !faster(g.cost(), own.cost()) {
 		g.faster = time.Time{}
 		return
 	}
@@ -107,14 +161,14 @@ func (l *checkList) weighRival(now time.Time, p *candidatePair, rtt time.Duratio
 	if l.controlling {
 		l.nominate(now, p)
 	} else {
-		l.sendPing(now, p, check{Prefers: true})
+		l.sendUnpaced(now, p, check{Prefers: true})
 	}
 }
 
 // preferred takes a peer's word that it is better reached at from. The nomination
 // is a check as any other, and the path stays where it fails.
 func (l *checkList) preferred(now time.Time, base netip.Addr, from netip.AddrPort) {
-	if l.trust != settled || l.exchange.pair != nil || now.Sub(l.asked) < preferAgain ||
+	if l.trust != settled || l.exchange.pair != nil || now.Sub(l.uplinks.preferred) < preferAgain ||
 		l.selected.relayed() || l.rankOf(from) != l.selected.rank || l.avoids(now, base, from) {
 		return
 	}
@@ -123,7 +177,7 @@ func (l *checkList) preferred(now time.Time, base netip.Addr, from netip.AddrPor
 		p = l.learn(base, from)
 	}
 	if p != nil && p != l.selected {
-		l.asked = now
+		l.uplinks.preferred = now
 		l.nominate(now, p)
 	}
 }

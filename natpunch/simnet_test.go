@@ -74,6 +74,41 @@ type simHost struct {
 	// answers come from the address that was asked, if this is not nil.
 	asked map[netip.AddrPort]netip.Addr
 	relay *simRelay // on all other ports; nil: none
+	// uplinks are the realms of a host's addresses, the first the best; nil: all
+	// are in realm.
+	uplinks []uplink
+	came    netip.Addr // where the datagram that is being received came to
+}
+
+type uplink struct {
+	addr  netip.Addr
+	realm *realm
+}
+
+// uplink gives the host another way out.
+func (h *simHost) uplink(r *realm, addr string) {
+	if h.uplinks == nil {
+		h.uplinks = []uplink{{h.addrs[0], h.realm}}
+	}
+	a := netip.MustParseAddr(addr)
+	h.addrs = append(h.addrs, a)
+	h.uplinks = append(h.uplinks, uplink{a, r})
+	r.hosts[a] = h
+}
+
+// sendFrom is send from one uplink; without one the first that is there is taken.
+func (h *simHost) sendFrom(from netip.Addr, to netip.AddrPort, b []byte) {
+	if h.uplinks == nil {
+		h.send(to, b)
+		return
+	}
+	for _, u := range h.uplinks {
+		if u.addr == from || !from.IsValid() && u.addr.Is4() == to.Addr().Is4() {
+			h.realm.net.sent++
+			u.realm.pass(simPacket{netip.AddrPortFrom(u.addr, h.port), to, b})
+			return
+		}
+	}
 }
 
 func newSimnet(seed uint64) *simnet {
@@ -147,6 +182,7 @@ func (r *realm) pass(p simPacket) {
 				if h.asked != nil {
 					h.asked[p.from] = to
 				}
+				h.came = to
 				h.receive(p.from, p.data)
 			}
 			return

@@ -77,7 +77,7 @@ func (n *simNode) keepAlive() {
 	n.net.after(25*time.Second, func() {
 		for _, c := range n.agent.peers {
 			if c.selected != nil {
-				n.simHost.send(c.selected.remote, keepalive)
+				n.sendFrom(c.selected.base, c.selected.remote, keepalive)
 			}
 		}
 		n.keepAlive()
@@ -105,6 +105,9 @@ func (n *simNode) setLocal() {
 		l.HasIPv4 = l.HasIPv4 || a.Is4()
 		l.HasIPv6 = l.HasIPv6 || a.Is6() && !a.IsPrivate()
 	}
+	for _, u := range n.uplinks {
+		l.Bases = append(l.Bases, u.addr)
+	}
 	n.agent.SetLocal(n.net.now, l)
 	n.advance()
 }
@@ -120,7 +123,7 @@ func (n *simNode) take(from netip.AddrPort, b []byte) {
 	case demux.WireGuard:
 		return
 	case demux.CredAnt:
-		reason = n.agent.Receive(n.net.now, from, b)
+		reason = n.agent.ReceiveOn(n.net.now, from, n.came, b)
 	default:
 		reason = demux.DropUnknown
 	}
@@ -137,7 +140,7 @@ func (n *simNode) advance() {
 		switch a := a.(type) {
 		case Send:
 			n.sent++
-			n.send(a.To, a.Data)
+			n.sendFrom(a.From, a.To, a.Data)
 		case Select:
 			n.selects = append(n.selects, a)
 			n.at = append(n.at, now)
@@ -211,7 +214,7 @@ func samePair(t *testing.T, a, b *simNode) {
 	loss := a.net.loss
 	a.net.loss = 0
 	defer func() { a.net.loss = loss }()
-	arrives := func(from, to *simNode, addr, want netip.AddrPort) {
+	arrives := func(from, to *simNode, base netip.Addr, addr, want netip.AddrPort) {
 		t.Helper()
 		var got netip.AddrPort
 		take := to.receive
@@ -220,15 +223,15 @@ func samePair(t *testing.T, a, b *simNode) {
 				got = src
 			}
 		}
-		from.send(addr, []byte("datagram"))
+		from.sendFrom(base, addr, []byte("datagram"))
 		a.net.run(10*time.Second, func() bool { return got.IsValid() })
 		to.receive = take
 		if got != want {
 			t.Fatalf("a datagram to %v arrives from %v, and the other side sends to %v", addr, got, want)
 		}
 	}
-	arrives(a, b, pa.Addr, pb.Addr)
-	arrives(b, a, pb.Addr, pa.Addr)
+	arrives(a, b, pa.Base, pa.Addr, pb.Addr)
+	arrives(b, a, pb.Base, pb.Addr, pa.Addr)
 }
 
 func bindingResponse(request []byte, mapped netip.AddrPort) []byte {
