@@ -9,7 +9,7 @@ import (
 
 // backend is a WireGuard and its half of the side port. Links, addresses and
 // routes are the host's. Methods are called under the Device's mutex, save for
-// run, drops and those of redirects.
+// run, drops and those of redirects and kept ports.
 type backend interface {
 	kind() Backend
 	// create makes the link; it does not exist.
@@ -33,6 +33,10 @@ type backend interface {
 	// without the Device's mutex, for it may take tens of milliseconds, and
 	// after close too.
 	setRedirects([]Redirect) error
+	// setKept makes these, normalized, all there are, and holds their ports
+	// where it does not use them itself. It is called as setRedirects is.
+	setKept([]Kept, *heldPorts) error
+	kept() []Kept
 	drops() map[string]uint64
 	icmpErrors() <-chan ICMPError
 	// close gives back all but the link. An embedded link goes, too.

@@ -2,6 +2,7 @@ package wgsetup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -259,12 +260,12 @@ func (d *Device) wanted(peer wgtypes.Key) (*Peer, error) {
 	return nil, ErrNoPeer
 }
 
-// Remove takes all away: link, with it addresses, routes and peers, and the
-// side port with its nftables table.
+// Remove takes all away: link, with it addresses, routes and peers, the side
+// port and the nftables tables.
 func (d *Device) Remove() error { return d.end(true) }
 
-// Detach gives up the side port and leaves the rest to the next Open. An
-// embedded device goes with its process: there it is Remove.
+// Detach gives up the side port and leaves the rest, kept ports too, to the next
+// Open. An embedded device goes with its process: there it is Remove.
 func (d *Device) Detach() error { return d.end(d.backend.kind() == Embedded) }
 
 func (d *Device) end(remove bool) error {
@@ -276,7 +277,11 @@ func (d *Device) end(remove bool) error {
 	d.closed = true
 	close(d.done)
 	d.created = remove
-	return d.abandon()
+	var err error
+	if remove {
+		err = d.backend.setKept(nil, &d.held)
+	}
+	return errors.Join(err, d.abandon())
 }
 
 func (d Desired) clone() Desired {

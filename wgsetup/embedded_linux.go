@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -26,6 +27,7 @@ type embeddedBackend struct {
 	mu        sync.Mutex // some methods come without the Device's mutex
 	dev       *embedded.Device
 	redirects map[netip.AddrPort]netip.AddrPort
+	ports     []Kept
 }
 
 func newEmbeddedBackend(h *host, log *slog.Logger) (backend, error) {
@@ -142,6 +144,25 @@ func (e *embeddedBackend) setRedirects(all []Redirect) error {
 		e.dev.SetRedirects(redirects)
 	}
 	return nil
+}
+
+func (e *embeddedBackend) setKept(all []Kept, held *heldPorts) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if slices.Equal(all, e.ports) {
+		return nil
+	}
+	e.ports = all
+	for _, k := range all {
+		held.release(k.Port)
+	}
+	return nil
+}
+
+func (e *embeddedBackend) kept() []Kept {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.ports)
 }
 
 func (e *embeddedBackend) drops() map[string]uint64 { return e.side.Drops() }

@@ -26,6 +26,7 @@ type kernelBackend struct {
 	wg      *wgctrl.Client
 	side    *sideport.Conn
 	swaps   *kernelRedirects
+	keeps   *kernelKept
 	mark    atomic.Uint32
 }
 
@@ -73,8 +74,15 @@ func (k *kernelBackend) openSide(port uint16, mark int) (SidePort, error) {
 	if k.swaps, err = openKernelRedirects(tableName(k.network, k.iface, "swap"), port, k.local, k.log); err != nil {
 		return nil, err
 	}
+	if k.keeps, err = openKernelKept(tableName(k.network, k.iface, keptPurpose), k.iface, port, k.log); err != nil {
+		return nil, err
+	}
 	return side, nil
 }
+
+// keptPurpose is the last part of the name of the one table that outlives the
+// process.
+const keptPurpose = "kept"
 
 // local returns the address where remote last reached the side port, or else
 // the one that the route to it leaves from.
@@ -91,12 +99,16 @@ func (k *kernelBackend) canRedirect(from, to netip.AddrPort) bool {
 
 func (k *kernelBackend) setRedirects(all []Redirect) error { return k.swaps.setAll(all) }
 
+func (k *kernelBackend) setKept(all []Kept, held *heldPorts) error { return k.keeps.setAll(all, held) }
+
+func (k *kernelBackend) kept() []Kept { return k.keeps.all() }
+
 func (k *kernelBackend) follow(port uint16, mark int) error {
-	if k.swaps == nil {
+	if k.keeps == nil {
 		return nil
 	}
 	k.mark.Store(uint32(mark))
-	return errors.Join(k.side.SetPort(port), k.side.SetMark(mark), k.swaps.setPort(port))
+	return errors.Join(k.side.SetPort(port), k.side.SetMark(mark), k.swaps.setPort(port), k.keeps.setPort(port))
 }
 
 func (k *kernelBackend) hostChanged() { k.side.HostChanged() }
@@ -105,6 +117,7 @@ func (k *kernelBackend) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return k.side.Run(ctx) })
 	g.Go(func() error { return k.swaps.run(ctx) })
+	g.Go(func() error { return k.keeps.run(ctx) })
 	return g.Wait()
 }
 
@@ -119,6 +132,9 @@ func (k *kernelBackend) close() error {
 	}
 	if k.swaps != nil {
 		err = errors.Join(err, k.swaps.close())
+	}
+	if k.keeps != nil {
+		err = errors.Join(err, k.keeps.close())
 	}
 	return errors.Join(err, k.wg.Close())
 }

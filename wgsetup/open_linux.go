@@ -89,6 +89,15 @@ func open(ctx context.Context, c Config, kind Backend) (_ *Device, err error) {
 	if d.side, err = d.backend.openSide(d.target.port, a.mark); err != nil {
 		return nil, fmt.Errorf("open device %s: %w: %w", d.target.iface, errNoSidePort, err)
 	}
+	// What the new device's predecessor kept was for other sessions. What an
+	// adopted one keeps is repaired and held from now on.
+	var kept []Kept
+	if d.adopted {
+		kept = d.backend.kept()
+	}
+	if err := d.backend.setKept(kept, &d.held); err != nil {
+		return nil, fmt.Errorf("open device %s: %w", d.target.iface, err)
+	}
 	d.seen = h.snapshot()
 	return d, nil
 }
@@ -164,6 +173,9 @@ func (d *Device) takeOver(l netlink.Link) error {
 		return d.backend.adopt(name)
 	}
 	d.log.Info("replacing the kernel's WireGuard device by an embedded one", "iface", name)
+	if err := removeKept(d.config.Network, name); err != nil {
+		return err
+	}
 	return d.host.remove(name)
 }
 
@@ -248,6 +260,7 @@ func (d *Device) abandon() error {
 	if d.watch != nil {
 		errs = append(errs, d.watch.close())
 	}
+	d.held.close()
 	d.host.close()
 	return errors.Join(errs...)
 }

@@ -5,6 +5,9 @@
 // somebody removed it and puts it back, and the next Open of its name clears
 // away what a killed process left.
 //
+// A lasting table is nobody's, outlives the process and tells the next one what
+// its maps were.
+//
 // A table's chains are always changed as a whole, in one transaction. What
 // belongs into them is for the caller to say, in the words of rules.go.
 //

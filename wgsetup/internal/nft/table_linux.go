@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/google/nftables"
@@ -26,6 +27,7 @@ type Table struct {
 	there  bool    // the table was made
 	owned  bool
 
+	lasting bool // OpenLasting's
 	noOwner bool
 }
 
@@ -39,6 +41,41 @@ var (
 // Open opens a table's sockets in the caller's network namespace, and removes
 // a table of its name. A nil log discards.
 func Open(name string, log *slog.Logger) (*Table, error) {
+	t, err := open(name, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.clear(); err != nil {
+		return nil, errors.Join(err, t.conn.CloseLasting(), t.watch.close())
+	}
+	return t, nil
+}
+
+// OpenLasting is Open for a table that outlives the process: Open finds what
+// another process left of it, and Close leaves it. Nobody owns it, so that a
+// firewall's reload takes it away until Run puts it back.
+func OpenLasting(name string, log *slog.Logger) (*Table, error) {
+	t, err := open(name, log)
+	if err != nil {
+		return nil, err
+	}
+	t.lasting, t.noOwner = true, true
+	if t.there, err = t.exists(); err != nil {
+		return nil, errors.Join(err, t.conn.CloseLasting(), t.watch.close())
+	}
+	return t, nil
+}
+
+// Remove removes a table of this name that no process owns, if there is one.
+func Remove(name string) error {
+	t, err := open(name, nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.clear(), t.conn.CloseLasting(), t.watch.close())
+}
+
+func open(name string, log *slog.Logger) (*Table, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -56,9 +93,6 @@ func Open(name string, log *slog.Logger) (*Table, error) {
 	}))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open nftables: %w", err), t.watch.close())
-	}
-	if err := t.clear(); err != nil {
-		return nil, errors.Join(err, t.conn.CloseLasting(), t.watch.close())
 	}
 	return t, nil
 }
@@ -78,7 +112,7 @@ func (t *Table) Set(chains []Chain) error {
 	case len(chains) == 0:
 		t.there = false
 		return errors.Join(t.watch.listen(false), t.remove())
-	case t.there && t.replace() == nil:
+	case t.there && t.watch.listening && t.replace() == nil:
 		return nil
 	default:
 		return t.install()
@@ -93,7 +127,8 @@ func (t *Table) WithoutOwner() error {
 	return t.install()
 }
 
-// Close takes the table away. Closing twice is no error.
+// Close takes the table away, unless it is a lasting one. Closing twice is no
+// error.
 func (t *Table) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -102,7 +137,7 @@ func (t *Table) Close() error {
 	}
 	t.closed = true
 	var err error
-	if t.there {
+	if t.there && !t.lasting {
 		err = t.remove()
 	}
 	return errors.Join(err, t.conn.CloseLasting(), t.watch.close())
@@ -110,6 +145,14 @@ func (t *Table) Close() error {
 
 // install makes the table anew, whatever is there.
 func (t *Table) install() error {
+	if t.lasting {
+		// Without a moment in which what was left is not there.
+		if err := t.watch.listen(true); err != nil {
+			return err
+		}
+		t.there = true
+		return t.replace()
+	}
 	if err := errors.Join(t.watch.listen(true), t.clear()); err != nil {
 		return err
 	}
@@ -143,16 +186,22 @@ func (t *Table) replace() error {
 
 // clear removes a table of this name, if there is one.
 func (t *Table) clear() error {
-	tables, err := t.conn.ListTablesOfFamily(t.nft.Family)
+	there, err := t.exists()
 	if err != nil {
-		return fmt.Errorf("list nftables tables: %w", err)
+		return err
 	}
-	for _, there := range tables {
-		if there.Name == t.nft.Name {
-			t.conn.DelTable(t.nft)
-		}
+	if there {
+		t.conn.DelTable(t.nft)
 	}
 	return t.flush("clear")
+}
+
+func (t *Table) exists() (bool, error) {
+	tables, err := t.conn.ListTablesOfFamily(t.nft.Family)
+	if err != nil {
+		return false, fmt.Errorf("list nftables tables: %w", err)
+	}
+	return slices.ContainsFunc(tables, func(there *nftables.Table) bool { return there.Name == t.nft.Name }), nil
 }
 
 func (t *Table) remove() error {
@@ -209,6 +258,34 @@ func (t *Table) expressions(r Rule) ([]expr.Any, error) {
 			SetName: set.Name, SetID: set.ID, Invert: l.Invert,
 			SourceRegister: l.Source, DestRegister: l.Destination, IsDestRegSet: isMap,
 		})
+	}
+	return all, nil
+}
+
+// Maps returns the elements of all maps that the table has in the kernel.
+func (t *Table) Maps() ([]nftables.SetElement, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.closed:
+		return nil, ErrClosed
+	case !t.there:
+		return nil, nil
+	}
+	sets, err := t.conn.GetSets(t.nft)
+	if err != nil {
+		return nil, fmt.Errorf("list sets of table %s: %w", t.nft.Name, err)
+	}
+	var all []nftables.SetElement
+	for _, set := range sets {
+		if !set.IsMap {
+			continue
+		}
+		elements, err := t.conn.GetSetElements(set)
+		if err != nil {
+			return nil, fmt.Errorf("list map of table %s: %w", t.nft.Name, err)
+		}
+		all = append(all, elements...)
 	}
 	return all, nil
 }
