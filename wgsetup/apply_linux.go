@@ -35,7 +35,7 @@ func (d *Device) apply(steps []Step) (done []Step, err error) {
 			done = append(done, s)
 		default:
 			err = fmt.Errorf("%s: %w", s, err)
-			if !s.prefix.IsValid() {
+			if s.fatal() {
 				return done, err
 			}
 			errs = append(errs, err)
@@ -43,6 +43,15 @@ func (d *Device) apply(steps []Step) (done []Step, err error) {
 	}
 	peersDone, err := d.applyPeers(peers)
 	return append(done, peersDone...), errors.Join(append(errs, err)...)
+}
+
+// fatal says whether the steps after one that failed make no sense.
+func (s Step) fatal() bool {
+	switch s.op {
+	case removeRule, removeUnderlay, addUnderlay, addRule:
+		return false
+	}
+	return !s.prefix.IsValid()
 }
 
 // gone says whether the kernel was there first: an address takes its routes
@@ -89,6 +98,8 @@ func (d *Device) do(s Step) error {
 		return d.backend.configure(wgtypes.Config{ListenPort: &s.value})
 	case setMark:
 		return d.backend.configure(wgtypes.Config{FirewallMark: &s.value})
+	case removeRule, removeUnderlay, addUnderlay, addRule:
+		return d.host.doUnderlay(s, tableOf(d.config.Network))
 	default:
 		return d.host.do(s)
 	}

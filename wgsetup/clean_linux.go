@@ -14,7 +14,7 @@ import (
 )
 
 // Clean takes away what a daemon left of a network: the link with its mark,
-// which takes addresses, routes and peers along, the nftables tables with its
+// which takes addresses, routes and peers along, underlay routes, the nftables tables with its
 // name, and the dead sockets of embedded devices. It returns what it removed,
 // in words; that nothing is left is no error.
 func Clean(network string) (removed []string, err error) {
@@ -38,11 +38,13 @@ func Clean(network string) (removed []string, err error) {
 		}
 		removed = append(removed, "interface "+l.Attrs().Name)
 	}
+	ways, err := h.cleanUnderlay(tableOf(network))
+	errs = append(errs, err)
 	tables, err := cleanTables(network)
 	errs = append(errs, err)
 	sockets, err := h.cleanSockets()
 	errs = append(errs, err)
-	return slices.Concat(removed, tables, sockets), errors.Join(errs...)
+	return slices.Concat(removed, ways, tables, sockets), errors.Join(errs...)
 }
 
 // cleanSockets removes the sockets that killed processes left of devices which

@@ -35,6 +35,7 @@ type Device struct {
 	mark    int  // WireGuard's firewall mark, which the side port follows
 	adopted bool // Open found it
 	created bool // Open made it
+	noUnder bool // there is no underlay route or rule, nor should be
 	closed  bool
 	seen    string // the rest of the host, for Changes
 	lastErr string // of a repair: said once
@@ -121,6 +122,9 @@ func (d *Device) Apply(ctx context.Context, want Desired) ([]Step, error) {
 func (d *Device) reconcile() ([]Step, error) {
 	a, err := d.read()
 	if err != nil {
+		return nil, err
+	}
+	if err := d.readUnderlay(&a); err != nil {
 		return nil, err
 	}
 	steps := plan(d.target, a)
@@ -287,6 +291,7 @@ func (d *Device) end(remove bool) error {
 func (d Desired) clone() Desired {
 	d.Addresses = slices.Clone(d.Addresses)
 	d.Routes = slices.Clone(d.Routes)
+	d.Underlay = slices.Clone(d.Underlay)
 	d.Peers = slices.Clone(d.Peers)
 	for i := range d.Peers {
 		d.Peers[i].AllowedIPs = slices.Clone(d.Peers[i].AllowedIPs)

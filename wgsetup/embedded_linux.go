@@ -110,6 +110,8 @@ func (e *embeddedBackend) openSide(uint16, int) (SidePort, error) { return e.sid
 // follow has nothing to do: the socket is WireGuard's own.
 func (e *embeddedBackend) follow(uint16, int) error { return nil }
 
+func (e *embeddedBackend) ports() []uint16 { return []uint16{e.side.Port()} }
+
 func (e *embeddedBackend) hostChanged() { e.side.HostChanged() }
 
 // run lets wg(8) at the device. A host where it cannot, such as one that shares

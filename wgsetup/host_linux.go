@@ -139,9 +139,11 @@ func (h *host) do(s Step) error {
 	case removeAddress:
 		return h.nl.AddrDel(l, address(s.prefix))
 	case addRoute:
-		return h.nl.RouteAdd(deviceRoute(l, s.prefix))
+		return h.nl.RouteAdd(deviceRoute(l, s.prefix, s.value))
+	case changeRoute:
+		return h.nl.RouteReplace(deviceRoute(l, s.prefix, s.value))
 	case removeRoute:
-		return h.nl.RouteDel(deviceRoute(l, s.prefix))
+		return h.nl.RouteDel(deviceRoute(l, s.prefix, 0))
 	}
 	return fmt.Errorf("not a step of the host's: %s", s)
 }
@@ -167,12 +169,13 @@ func address(p netip.Prefix) *netlink.Addr {
 	return a
 }
 
-func deviceRoute(l netlink.Link, p netip.Prefix) *netlink.Route {
+func deviceRoute(l netlink.Link, p netip.Prefix, mtu int) *netlink.Route {
 	r := &netlink.Route{
 		LinkIndex: l.Attrs().Index,
 		Dst:       ipNet(p),
 		Protocol:  routeProtocol,
 		Table:     unix.RT_TABLE_MAIN,
+		MTU:       mtu,
 	}
 	if p.Addr().Is4() {
 		r.Scope = netlink.SCOPE_LINK

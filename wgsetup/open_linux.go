@@ -256,6 +256,8 @@ func (d *Device) abandon() error {
 	}
 	if d.created {
 		errs = append(errs, d.host.remove(d.target.iface))
+		_, err := d.host.cleanUnderlay(tableOf(d.config.Network))
+		errs = append(errs, err)
 	}
 	if d.watch != nil {
 		errs = append(errs, d.watch.close())

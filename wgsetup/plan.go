@@ -21,6 +21,7 @@ type target struct {
 	mtu     int
 	noIPv6  bool // the host has IPv6 switched off: leave it out
 	desired Desired
+	under   underlay // desired.Underlay as the host's present state allows it
 }
 
 // actual is what a device is.
@@ -36,10 +37,12 @@ type actual struct {
 	addresses []netip.Prefix
 	routes    []route
 	peers     []actualPeer
+	under     underlay
 }
 
 type route struct {
 	prefix netip.Prefix
+	mtu    int  // zero: the device's
 	ours   bool // else the kernel's or an administrator's: there, and not to be removed
 }
 
@@ -107,19 +110,71 @@ func (p *planner) rest(t target, a actual) {
 	}
 	keep := func(x netip.Prefix) bool { return !t.noIPv6 || x.Addr().Is4() }
 	addresses := normalize(t.desired.Addresses, false, keep)
-	routes := normalize(t.desired.Routes, true, keep)
-	var ours, there []netip.Prefix
-	for _, r := range a.routes {
-		there = append(there, r.prefix)
-		if r.ours {
-			ours = append(ours, r.prefix)
-		}
-	}
-	p.prefixes(removeRoute, missing(ours, routes))
+	routes := t.routes(keep)
+	p.prefixes(removeRoute, unwanted(a.routes, routes))
 	p.prefixes(removeAddress, missing(a.addresses, addresses))
 	p.prefixes(addAddress, missing(addresses, a.addresses))
-	p.prefixes(addRoute, missing(routes, there))
+	p.routes(routes, a.routes)
+	p.underlay(t.under, a.under)
 	p.peers(t.desired.Peers, a.peers)
+}
+
+// routes are those of the network and, where a peer's path carries less than
+// the device, those to its addresses.
+func (t target) routes(keep func(netip.Prefix) bool) []route {
+	var out []route
+	hosts := make(map[netip.Prefix]bool)
+	for _, p := range t.desired.Peers {
+		for _, x := range p.AllowedIPs {
+			mtu := p.MTU
+			if x.Addr().Is6() {
+				mtu = max(mtu, MinMTU)
+			}
+			if p.MTU != 0 && mtu < t.mtu && x.IsSingleIP() && keep(x) && !hosts[x] {
+				out = append(out, route{prefix: x, mtu: mtu, ours: true})
+				hosts[x] = true
+			}
+		}
+	}
+	for _, x := range normalize(t.desired.Routes, true, keep) {
+		if !hosts[x] {
+			out = append(out, route{prefix: x, ours: true})
+		}
+	}
+	slices.SortFunc(out, func(a, b route) int { return comparePrefix(a.prefix, b.prefix) })
+	return out
+}
+
+// unwanted returns what of our routes is not wanted with any MTU.
+func unwanted(have, want []route) []netip.Prefix {
+	wanted := make(map[netip.Prefix]bool, len(want))
+	for _, r := range want {
+		wanted[r.prefix] = true
+	}
+	var out []netip.Prefix
+	for _, r := range have {
+		if r.ours && !wanted[r.prefix] {
+			out = append(out, r.prefix)
+		}
+	}
+	return out
+}
+
+func (p *planner) routes(want, have []route) {
+	there := make(map[netip.Prefix]route, len(have))
+	for _, r := range have {
+		if old, ok := there[r.prefix]; !ok || !old.ours {
+			there[r.prefix] = r
+		}
+	}
+	for _, w := range want {
+		switch h, ok := there[w.prefix]; {
+		case !ok:
+			p.add(Step{op: addRoute, prefix: w.prefix, value: w.mtu})
+		case h.ours && h.mtu != w.mtu:
+			p.add(Step{op: changeRoute, prefix: w.prefix, value: w.mtu})
+		}
+	}
 }
 
 func (p *planner) add(s Step) {
@@ -230,6 +285,9 @@ func (d Desired) check() error {
 			return fmt.Errorf("apply: peer %s twice", p.PublicKey)
 		}
 		peers[p.PublicKey] = true
+		if p.MTU < 0 || p.MTU > 0 && p.MTU < minRouteMTU || p.MTU > 65535 {
+			return fmt.Errorf("apply: peer %s: MTU %d is not from %d to 65535", p.PublicKey, p.MTU, minRouteMTU)
+		}
 		if p.Keepalive < 0 || p.Keepalive > 65535*time.Second {
 			return fmt.Errorf("apply: peer %s: keepalive of %s", p.PublicKey, p.Keepalive)
 		}
@@ -246,5 +304,5 @@ func (d Desired) check() error {
 			owners[ip] = p.PublicKey
 		}
 	}
-	return nil
+	return checkUnderlay(d.Underlay)
 }

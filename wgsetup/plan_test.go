@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,9 +48,9 @@ func met() actual {
 		exists: true, index: 5, alias: "credant:test", key: ownKey, port: 12345, mtu: 1420, up: true,
 		addresses: prefixes("10.1.2.3/32", "fd00::3/128"),
 		routes: []route{
-			{netip.MustParsePrefix("10.1.0.0/16"), true},
-			{netip.MustParsePrefix("fd00::/48"), true},
-			{netip.MustParsePrefix("fd00::3/128"), false}, // the kernel's
+			{prefix: netip.MustParsePrefix("10.1.0.0/16"), ours: true},
+			{prefix: netip.MustParsePrefix("fd00::/48"), ours: true},
+			{prefix: netip.MustParsePrefix("fd00::3/128"), ours: false}, // the kernel's
 		},
 		peers: []actualPeer{
 			{key: peer2, keepalive: 25 * time.Second, endpoint: netip.MustParseAddrPort("192.0.2.2:2"), allowedIPs: prefixes("10.1.2.5/32")},
@@ -95,7 +96,7 @@ func TestPlan(t *testing.T) {
 			actual: func(a *actual) {
 				a.alias, a.key, a.port, a.mtu, a.up = "", wgtypes.Key{}, 0, 1280, false
 				a.addresses = prefixes("10.9.9.9/32")
-				a.routes = []route{{netip.MustParsePrefix("10.9.0.0/16"), true}, {netip.MustParsePrefix("10.8.0.0/16"), false}}
+				a.routes = []route{{prefix: netip.MustParsePrefix("10.9.0.0/16"), ours: true}, {prefix: netip.MustParsePrefix("10.8.0.0/16"), ours: false}}
 				a.peers = []actualPeer{{key: wgtypes.Key{3}}}
 			},
 			want: []string{
@@ -134,6 +135,58 @@ func TestPlan(t *testing.T) {
 		"no IPv6": {
 			target: func(t *target) { t.noIPv6 = true },
 			actual: func(a *actual) { a.addresses, a.routes = a.addresses[:1], a.routes[:1] },
+		},
+		"a path that carries less": {
+			target: func(t *target) { t.desired.Peers[0].MTU, t.desired.Peers[1].MTU = 1280, 1420 },
+			want: []string{
+				"add route 10.1.2.4/32 with MTU 1280 to credant0",
+				"add route fd00::4/128 with MTU 1280 to credant0",
+			},
+		},
+		"a path under IPv6's least": {
+			target: func(t *target) {
+				t.desired.Peers[0].MTU = 1200
+				t.desired.Peers[0].AllowedIPs = append(t.desired.Peers[0].AllowedIPs, prefixes("192.168.7.0/24")...)
+			},
+			actual: func(a *actual) {
+				a.peers[1].allowedIPs = append(a.peers[1].allowedIPs, prefixes("192.168.7.0/24")...)
+				a.routes = append(a.routes, route{netip.MustParsePrefix("10.1.2.4/32"), 1280, true}, route{netip.MustParsePrefix("fd00::4/128"), 1280, true})
+			},
+			want: []string{"set MTU of route 10.1.2.4/32 by credant0 to 1200"},
+		},
+		"a path that carries all again": {
+			actual: func(a *actual) {
+				a.routes = append(a.routes, route{netip.MustParsePrefix("10.1.2.4/32"), 1280, true})
+			},
+			want: []string{"remove route 10.1.2.4/32 from credant0"},
+		},
+		"an MTU on a route of the network": {
+			actual: func(a *actual) { a.routes[0].mtu = 1300 },
+			want:   []string{"take MTU off route 10.1.0.0/16 by credant0"},
+		},
+		"underlay": {
+			target: func(t *target) {
+				t.under.routes = []underlayRoute{
+					{to: netip.MustParseAddr("203.0.113.2"), link: 2, gateway: netip.MustParseAddr("192.0.2.1"), source: netip.MustParseAddr("192.0.2.10")},
+					{to: netip.MustParseAddr("203.0.113.1"), link: 2, mtu: 1280},
+				}
+				t.under.rules = rulesFor(t.under.routes, []uint16{12345, 23456})
+			},
+			actual: func(a *actual) {
+				a.under.routes = []underlayRoute{
+					{to: netip.MustParseAddr("203.0.113.2"), link: 3, gateway: netip.MustParseAddr("192.0.2.1"), source: netip.MustParseAddr("192.0.2.10")},
+					{to: netip.MustParseAddr("2001:db8::9"), link: 3},
+				}
+				a.under.rules = []portRule{{false, 12345}, {false, 9}, {true, 12345}}
+			},
+			want: []string{
+				"remove rule for IPv4 UDP port 9",
+				"remove rule for IPv6 UDP port 12345",
+				"remove underlay route 2001:db8::9 by link 3",
+				"set underlay route 203.0.113.1 by link 2 with MTU 1280",
+				"set underlay route 203.0.113.2 by link 2 via 192.0.2.1 from 192.0.2.10",
+				"add rule for IPv4 UDP port 23456",
+			},
 		},
 		"peer without an endpoint": {
 			actual: func(a *actual) { a.peers[1].endpoint = netip.AddrPort{} },
@@ -209,15 +262,19 @@ func TestPlanLeadsToTheTarget(t *testing.T) {
 		want.desired.Addresses, want.desired.Routes = somePrefixes(), somePrefixes()
 		have.addresses = somePrefixes()
 		for _, p := range somePrefixes() {
-			have.routes = append(have.routes, route{p, r.IntN(2) > 0})
+			have.routes = append(have.routes, route{p, 1200 + r.IntN(2), r.IntN(2) > 0})
 		}
 		for i := range 3 {
 			k := wgtypes.Key{byte(10 + i)}
 			// One allowed IP a peer that nobody else has: who owns one is not the plan's question.
-			own := prefixes(fmt.Sprintf("10.9.%d.0/24", i), fmt.Sprintf("10.8.%d.0/24", i))
+			own := prefixes(fmt.Sprintf("10.9.%d.0/24", i), fmt.Sprintf("10.8.0.%d/32", i))
+			if r.IntN(2) > 0 {
+				have.routes = append(have.routes, route{own[1], 1200 + r.IntN(2), r.IntN(2) > 0})
+			}
 			if r.IntN(2) > 0 {
 				want.desired.Peers = append(want.desired.Peers, Peer{
 					PublicKey: k, PresharedKey: wgtypes.Key{byte(r.IntN(2))}, Keepalive: time.Duration(r.IntN(2)) * time.Second, AllowedIPs: own[:r.IntN(3)],
+					MTU: []int{0, 1200, 1201, 9000}[r.IntN(4)],
 				})
 			}
 			if r.IntN(2) > 0 {
@@ -226,6 +283,7 @@ func TestPlanLeadsToTheTarget(t *testing.T) {
 				})
 			}
 		}
+		want.under, have.under = someUnderlay(r), someUnderlay(r)
 		steps := plan(want, have)
 		after := have
 		for _, s := range steps {
@@ -235,6 +293,18 @@ func TestPlanLeadsToTheTarget(t *testing.T) {
 			t.Fatalf("target %+v\nactual %+v\nsteps %v\nthen %v", want, have, steps, again)
 		}
 	}
+}
+
+func someUnderlay(r *rand.Rand) (u underlay) {
+	for i := range r.IntN(4) {
+		to := netip.AddrFrom4([4]byte{203, 0, 113, byte(i)})
+		if r.IntN(2) > 0 {
+			to = netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", i))
+		}
+		u.routes = append(u.routes, underlayRoute{to: to, link: r.IntN(2) + 1, mtu: r.IntN(2) * 1280})
+	}
+	u.rules = rulesFor(u.routes, []uint16{uint16(r.IntN(3) + 1), 9})
+	return u
 }
 
 // simulate is the kernel, as far as a plan needs one.
@@ -260,7 +330,22 @@ func simulate(t *testing.T, want target, a *actual, s Step) {
 	case removeAddress:
 		a.addresses = missing(a.addresses, []netip.Prefix{s.prefix})
 	case addRoute:
-		a.routes = append(a.routes, route{s.prefix, true})
+		a.routes = append(a.routes, route{s.prefix, s.value, true})
+	case changeRoute:
+		for i := range a.routes {
+			if a.routes[i].prefix == s.prefix && a.routes[i].ours {
+				a.routes[i].mtu = s.value
+			}
+		}
+	case addUnderlay:
+		a.under.routes = slices.DeleteFunc(slices.Clone(a.under.routes), func(r underlayRoute) bool { return r.to == s.under.to })
+		a.under.routes = append(a.under.routes, s.under)
+	case removeUnderlay:
+		a.under.routes = slices.DeleteFunc(slices.Clone(a.under.routes), func(r underlayRoute) bool { return r == s.under })
+	case addRule:
+		a.under.rules = append(a.under.rules, s.rule)
+	case removeRule:
+		a.under.rules = slices.DeleteFunc(slices.Clone(a.under.rules), func(r portRule) bool { return r == s.rule })
 	case removeRoute:
 		var rest []route
 		for _, r := range a.routes {
@@ -319,6 +404,13 @@ func TestDesiredRefused(t *testing.T) {
 		"one IP of two peers":  {Peers: []Peer{{PublicKey: peer1, AllowedIPs: prefixes("10.0.0.1/32")}, {PublicKey: peer2, AllowedIPs: prefixes("10.0.0.1/32")}}},
 		"no allowed IP":        {Peers: []Peer{{PublicKey: peer1, AllowedIPs: []netip.Prefix{{}}}}},
 		"too long a keepalive": {Peers: []Peer{{PublicKey: peer1, Keepalive: 24 * time.Hour}}},
+		"tiny MTU":             {Peers: []Peer{{PublicKey: peer1, MTU: 500}}},
+		"an underlay nowhere":  {Underlay: []UnderlayRoute{{}}},
+		"an underlay to us":    {Underlay: []UnderlayRoute{{To: netip.MustParseAddr("127.0.0.1")}}},
+		"an underlay twice":    {Underlay: []UnderlayRoute{{To: netip.MustParseAddr("192.0.2.1")}, {To: netip.MustParseAddr("192.0.2.1")}}},
+		"tiny underlay MTU":    {Underlay: []UnderlayRoute{{To: netip.MustParseAddr("192.0.2.1"), MTU: 68}}},
+		"two families":         {Underlay: []UnderlayRoute{{To: netip.MustParseAddr("192.0.2.1"), Uplink: Uplink{Iface: "eth0", Addr: netip.MustParseAddr("2001:db8::1")}}}},
+		"too much underlay":    {Underlay: make([]UnderlayRoute, maxUnderlay+1)},
 		"negative keepalive":   {Peers: []Peer{{PublicKey: peer1, Keepalive: -time.Second}}},
 	}
 	for name, d := range tests {

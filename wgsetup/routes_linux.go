@@ -37,14 +37,47 @@ func (r *routeDump) close() error { return r.conn.Close() }
 
 // of returns the unicast routes through a link in the main table.
 func (r *routeDump) of(index int) ([]route, error) {
+	messages, err := r.dump(unix.RT_TABLE_MAIN, index)
+	if err != nil {
+		return nil, err
+	}
 	var out []route
+	for _, m := range messages {
+		out = append(out, route{prefix: m.prefix, mtu: m.mtu, ours: m.protocol == routeProtocol})
+	}
+	slices.SortFunc(out, func(a, b route) int { return comparePrefix(a.prefix, b.prefix) })
+	return out, nil
+}
+
+// underlay returns our routes in a table of our own.
+func (r *routeDump) underlay(table int) ([]underlayRoute, error) {
+	messages, err := r.dump(table, 0)
+	if err != nil {
+		return nil, err
+	}
+	var out []underlayRoute
+	for _, m := range messages {
+		if m.protocol == routeProtocol && m.prefix.IsSingleIP() {
+			out = append(out, underlayRoute{to: m.prefix.Addr(), link: m.link, gateway: m.gateway, source: m.source, mtu: m.mtu})
+		}
+	}
+	return out, nil
+}
+
+// dump returns the unicast routes of a table, those through one link only if
+// index is not zero.
+func (r *routeDump) dump(table, index int) ([]routeMessage, error) {
+	var out []routeMessage
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		// struct rtmsg: only family and table say something here.
+		// struct rtmsg: only the family says something here.
 		request := make([]byte, unix.SizeofRtMsg)
-		request[0], request[4] = family, unix.RT_TABLE_MAIN
-		attributes, err := netlink.MarshalAttributes([]netlink.Attribute{
-			{Type: unix.RTA_OIF, Data: binary.NativeEndian.AppendUint32(nil, uint32(index))},
-		})
+		request[0] = family
+		encoder := netlink.NewAttributeEncoder()
+		encoder.Uint32(unix.RTA_TABLE, uint32(table))
+		if index != 0 {
+			encoder.Uint32(unix.RTA_OIF, uint32(index))
+		}
+		attributes, err := encoder.Encode()
 		if err != nil {
 			return nil, err
 		}
@@ -52,53 +85,88 @@ func (r *routeDump) of(index int) ([]route, error) {
 			Header: netlink.Header{Type: unix.RTM_GETROUTE, Flags: netlink.Request | netlink.Dump},
 			Data:   append(request, attributes...),
 		})
-		if family == unix.AF_INET6 && errors.Is(err, unix.EOPNOTSUPP) {
+		switch {
+		case errors.Is(err, unix.ENOENT):
+			continue // there is no such table
+		case family == unix.AF_INET6 && errors.Is(err, unix.EOPNOTSUPP):
 			continue // a kernel without IPv6
-		}
-		if err != nil {
+		case err != nil:
 			return nil, fmt.Errorf("list routes: %w", err)
 		}
 		for _, m := range messages {
-			if x, link, ok := parseRoute(m.Data); ok && link == index {
+			x, ok := parseRoute(m.Data)
+			if ok && x.table == table && (index == 0 || x.link == index) {
 				out = append(out, x)
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b route) int { return comparePrefix(a.prefix, b.prefix) })
 	return out, nil
 }
 
-// parseRoute reads a route message; ok is false for what is not a unicast route
-// of the main table.
-func parseRoute(b []byte) (r route, link int, ok bool) {
+// routeMessage is what of a route is read.
+type routeMessage struct {
+	prefix   netip.Prefix
+	table    int
+	protocol uint8
+	link     int
+	gateway  netip.Addr // zero: none
+	source   netip.Addr // zero: none is preferred
+	mtu      int        // zero: the link's
+}
+
+// parseRoute reads a route message; ok is false for what is not a unicast route.
+func parseRoute(b []byte) (r routeMessage, ok bool) {
 	if len(b) < unix.SizeofRtMsg {
-		return route{}, 0, false
+		return r, false
 	}
 	// struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope,
 	// type, flags.
-	family, bits, table, protocol, kind := b[0], int(b[1]), b[4], b[5], b[7]
+	family, bits, kind := b[0], int(b[1]), b[7]
 	flags := binary.NativeEndian.Uint32(b[8:])
-	if table != unix.RT_TABLE_MAIN || kind != unix.RTN_UNICAST || flags&unix.RTM_F_CLONED != 0 {
-		return route{}, 0, false
+	if kind != unix.RTN_UNICAST || flags&unix.RTM_F_CLONED != 0 {
+		return r, false
 	}
+	r.table, r.protocol = int(b[4]), b[5]
 	destination := netip.IPv6Unspecified()
 	if family == unix.AF_INET {
 		destination = netip.IPv4Unspecified()
 	}
 	attributes, err := netlink.NewAttributeDecoder(b[unix.SizeofRtMsg:])
 	if err != nil {
-		return route{}, 0, false
+		return r, false
 	}
 	for attributes.Next() {
+		ok := true
 		switch attributes.Type() {
 		case unix.RTA_DST:
-			if destination, ok = netip.AddrFromSlice(attributes.Bytes()); !ok {
-				return route{}, 0, false
-			}
+			destination, ok = netip.AddrFromSlice(attributes.Bytes())
 		case unix.RTA_OIF:
-			link = int(attributes.Uint32())
+			r.link = int(attributes.Uint32())
+		case unix.RTA_TABLE:
+			r.table = int(attributes.Uint32()) // the header has 8 bits of it
+		case unix.RTA_GATEWAY:
+			r.gateway, ok = netip.AddrFromSlice(attributes.Bytes())
+		case unix.RTA_VIA:
+			// struct rtvia: family, address.
+			if via := attributes.Bytes(); len(via) > 2 {
+				r.gateway, ok = netip.AddrFromSlice(via[2:])
+			}
+		case unix.RTA_PREFSRC:
+			r.source, ok = netip.AddrFromSlice(attributes.Bytes())
+		case unix.RTA_METRICS:
+			attributes.Nested(func(metrics *netlink.AttributeDecoder) error {
+				for metrics.Next() {
+					if metrics.Type() == unix.RTAX_MTU {
+						r.mtu = int(metrics.Uint32())
+					}
+				}
+				return nil
+			})
+		}
+		if !ok {
+			return r, false
 		}
 	}
-	prefix, err := destination.Prefix(bits)
-	return route{prefix: prefix, ours: protocol == routeProtocol}, link, err == nil && attributes.Err() == nil
+	r.prefix, err = destination.Prefix(bits)
+	return r, err == nil && attributes.Err() == nil
 }

@@ -114,7 +114,12 @@ func (d *Device) repair(anew bool) {
 	}
 	if anew {
 		d.target.noIPv6 = false
+		d.noUnder = false
 	}
+	d.repairLocked()
+}
+
+func (d *Device) repairLocked() {
 	done, err := d.reconcile()
 	if len(done) > 0 {
 		d.log.Info("put back what was removed", "iface", d.target.iface, "steps", done)
@@ -167,5 +172,8 @@ func (d *Device) compare() {
 	if now := d.host.snapshot(); now != d.seen {
 		d.seen = now
 		signal(d.changes)
+	}
+	if len(d.target.desired.Underlay) > 0 {
+		d.repairLocked()
 	}
 }

@@ -10,11 +10,13 @@ import (
 type Step struct {
 	op     op
 	iface  string
-	value  int          // port, mark or MTU
+	value  int          // port, mark or MTU; for a route, zero is the device's
 	prefix netip.Prefix // address or route
 	peer   Peer         // whole for addPeer, the changed fields for updatePeer
 	change peerChange
 	alias  string
+	under  underlayRoute
+	rule   portRule
 }
 
 type op uint8
@@ -31,6 +33,11 @@ const (
 	linkUp
 	addAddress
 	addRoute
+	changeRoute
+	removeRule
+	removeUnderlay
+	addUnderlay
+	addRule
 	removePeer
 	updatePeer
 	addPeer
@@ -71,7 +78,23 @@ func (s Step) String() string {
 	case addAddress:
 		return fmt.Sprintf("add address %s to %s", s.prefix, s.iface)
 	case addRoute:
+		if s.value != 0 {
+			return fmt.Sprintf("add route %s with MTU %d to %s", s.prefix, s.value, s.iface)
+		}
 		return fmt.Sprintf("add route %s to %s", s.prefix, s.iface)
+	case changeRoute:
+		if s.value != 0 {
+			return fmt.Sprintf("set MTU of route %s by %s to %d", s.prefix, s.iface, s.value)
+		}
+		return fmt.Sprintf("take MTU off route %s by %s", s.prefix, s.iface)
+	case removeRule:
+		return fmt.Sprintf("remove rule for %s", s.rule)
+	case removeUnderlay:
+		return fmt.Sprintf("remove underlay route %s", s.under)
+	case addUnderlay:
+		return fmt.Sprintf("set underlay route %s", s.under)
+	case addRule:
+		return fmt.Sprintf("add rule for %s", s.rule)
 	case removePeer:
 		return fmt.Sprintf("remove peer %s from %s", s.peer.PublicKey, s.iface)
 	case updatePeer:

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watch listens for changes of links, addresses and routes. One socket for all
+// watch listens for changes of links, addresses, routes and routing rules. One socket for all
 // of them, opened before there is a device to watch.
 type watch struct {
 	conn  *netlink.Conn
@@ -27,6 +27,7 @@ func newWatch() (*watch, error) {
 		unix.RTNLGRP_LINK,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
+		unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
 	} {
 		if err := conn.JoinGroup(group); err != nil {
 			conn.Close()

@@ -66,6 +66,9 @@ type Desired struct {
 	Addresses []netip.Prefix
 	Routes    []netip.Prefix
 	Peers     []Peer
+	// Underlay has the ways to hosts outside of the network that are not to
+	// be the host's own choice: one for each host.
+	Underlay []UnderlayRoute
 }
 
 // Peer is a WireGuard peer as it should be.
@@ -77,6 +80,11 @@ type Peer struct {
 	Endpoint   netip.AddrPort
 	AllowedIPs []netip.Prefix
 	Keepalive  time.Duration // in whole seconds; zero: none
+	// MTU is that of the routes to the peer's own addresses, the /32 and /128
+	// among AllowedIPs: the longest packet that its path carries inside of
+	// WireGuard's. Zero, and more than the device has, is the device's. Over
+	// IPv6 it is never less than MinMTU.
+	MTU int
 }
 
 // PeerState is what WireGuard says of a peer.

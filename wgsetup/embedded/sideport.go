@@ -214,11 +214,16 @@ func (s *SidePort) WriteTo(b []byte, to net.Addr) (int, error) {
 	return s.WriteToUDPAddrPort(b, addr.AddrPort())
 }
 
-// LocalAddr returns the unspecified address with WireGuard's port.
-func (s *SidePort) LocalAddr() net.Addr {
+// Port returns WireGuard's port, zero while there is none.
+func (s *SidePort) Port() uint16 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &net.UDPAddr{IP: net.IPv6unspecified, Port: int(s.port)}
+	return s.port
+}
+
+// LocalAddr returns the unspecified address with WireGuard's port.
+func (s *SidePort) LocalAddr() net.Addr {
+	return &net.UDPAddr{IP: net.IPv6unspecified, Port: int(s.Port())}
 }
 
 // Close frees blocked readers. WireGuard's socket stays open.

@@ -270,6 +270,12 @@ func (s *Conn) WriteTo(b []byte, to net.Addr) (int, error) {
 	return s.WriteToUDPAddrPort(b, addr.AddrPort())
 }
 
+// WireGuardPort returns P.
+func (s *Conn) WireGuardPort() uint16 { return uint16(s.port.Load()) }
+
+// OwnPort returns S, which nobody but this host's routing sees.
+func (s *Conn) OwnPort() uint16 { return s.side }
+
 // LocalAddr returns the unspecified address with WireGuard's port.
 func (s *Conn) LocalAddr() net.Addr {
 	return &net.UDPAddr{IP: net.IPv6unspecified, Port: int(s.port.Load())}
