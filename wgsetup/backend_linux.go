@@ -23,9 +23,9 @@ type backend interface {
 	openSide(port uint16, mark int) (SidePort, error)
 	// follow tells the side port WireGuard's present port and mark.
 	follow(port uint16, mark int) error
-	// ports are the UDP ports that the host's routes see what is ours leave
+	// routedPorts are the UDP ports that the host's routes see what is ours leave
 	// from.
-	ports() []uint16
+	routedPorts() []uint16
 	// hostChanged tells the side port that what leaves from one of several
 	// addresses may have to leave from another.
 	hostChanged()

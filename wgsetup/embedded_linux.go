@@ -110,7 +110,7 @@ func (e *embeddedBackend) openSide(uint16, int) (SidePort, error) { return e.sid
 // follow has nothing to do: the socket is WireGuard's own.
 func (e *embeddedBackend) follow(uint16, int) error { return nil }
 
-func (e *embeddedBackend) ports() []uint16 { return []uint16{e.side.Port()} }
+func (e *embeddedBackend) routedPorts() []uint16 { return []uint16{e.side.Port()} }
 
 func (e *embeddedBackend) hostChanged() { e.side.HostChanged() }
 

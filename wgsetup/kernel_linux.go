@@ -111,9 +111,9 @@ func (k *kernelBackend) follow(port uint16, mark int) error {
 	return errors.Join(k.side.SetPort(port), k.side.SetMark(mark), k.swaps.setPort(port), k.keeps.setPort(port))
 }
 
-// ports has the side port's own too: it becomes WireGuard's after the route was
+// routedPorts has the side port's own too: it becomes WireGuard's after the route was
 // chosen.
-func (k *kernelBackend) ports() []uint16 { return []uint16{k.side.WireGuardPort(), k.side.OwnPort()} }
+func (k *kernelBackend) routedPorts() []uint16 { return []uint16{k.side.WireGuardPort(), k.side.OwnPort()} }
 
 func (k *kernelBackend) hostChanged() { k.side.HostChanged() }
 

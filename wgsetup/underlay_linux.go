@@ -26,7 +26,7 @@ func (d *Device) readUnderlay(a *actual) error {
 	if d.target.under.routes, err = d.host.ways(want, d.target.iface, mark); err != nil {
 		return err
 	}
-	d.target.under.rules = rulesFor(d.target.under.routes, d.backend.ports())
+	d.target.under.rules = rulesFor(d.target.under.routes, d.backend.routedPorts())
 	if a.under, err = d.host.underlay(tableOf(d.config.Network)); err != nil {
 		return err
 	}
