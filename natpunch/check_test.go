@@ -18,6 +18,7 @@ type vectors struct {
 		Number               uint64
 		Nominated, Seeking   bool
 		Round                bool
+		Prefers, Opens       bool
 		Observed             netip.AddrPort
 	}
 	RefusedBodies []struct{ Name, Body string } `json:"refused_bodies"`
@@ -47,6 +48,7 @@ func TestCheckVectors(t *testing.T) {
 			c := check{
 				Type: map[string]checkType{"ping": ping, "pong": pong}[v.Type], Number: v.Number,
 				ID: transactionID(unhex(t, v.ID)), Nominated: v.Nominated, Seeking: v.Seeking, Observed: v.Observed, Round: v.Round,
+				Prefers: v.Prefers, Opens: v.Opens,
 			}
 			want := unhex(t, v.Body)
 			if got := appendCheck([]byte("x"), c); !bytes.Equal(got[1:], want) || got[0] != 'x' {
@@ -79,7 +81,7 @@ func TestUnknownKeysArePassedOver(t *testing.T) {
 func TestEveryCheckFits(t *testing.T) {
 	ab, ba := simPairs(simKey(1), simKey(2), 1)
 	c := check{
-		Type: ping, Number: 1<<64 - 1, ID: testID, Nominated: true, Seeking: true, Round: true,
+		Type: ping, Number: 1<<64 - 1, ID: testID, Nominated: true, Seeking: true, Round: true, Prefers: true, Opens: true,
 		Observed: netip.MustParseAddrPort("[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
 	}
 	b, err := sealCheck(&ab, c)
