@@ -8,15 +8,13 @@ import (
 	"github.com/credant/credant/control/localapi"
 	"github.com/credant/credant/discovery/wire"
 	"github.com/credant/credant/natpunch"
+	"github.com/credant/credant/natpunch/netcheck"
 )
 
-// defaultSTUN are public servers, run by different people. Nothing depends on
-// them: members tell each other what they see.
-var defaultSTUN = []string{
-	"stun.l.google.com:19302",
-	"stun.cloudflare.com:3478",
-	"stun.nextcloud.com:3478",
-}
+// defaultSTUN are public servers, run by different people, of which the later
+// ones offer RFC 5780. Nothing depends on them: members tell each other what they
+// see.
+var defaultSTUN = netcheck.DefaultServers()[:5]
 
 // maxSTUNServers bounds the addresses that names resolve to.
 const maxSTUNServers = 16

@@ -37,6 +37,7 @@ type node struct {
 	join      func(ctx context.Context, stateDir, network string, passphrase []byte) (keys.NetworkKey, error)
 	run       func(ctx context.Context, c control.Config, ready func()) error
 	clean     func(network string) (removed []string, err error)
+	netcheck  func(context.Context, control.NetcheckConfig) (control.NetcheckReport, error)
 }
 
 var thisNode = node{
@@ -45,6 +46,7 @@ var thisNode = node{
 	join:      control.Join,
 	run:       control.Run,
 	clean:     control.Clean,
+	netcheck:  control.Netcheck,
 }
 
 func (p *program) execute(ctx context.Context, args []string) int {
@@ -63,6 +65,7 @@ and no server.`,
   sudo credant up             join the network with it, on every machine
   credant status              see who is there
   credant ping nas            reach another node through the tunnel
+  credant netcheck            look at the NATs around this host
   sudo credant down           leave`,
 
 		DisableFlagsInUseLine: true,
@@ -78,6 +81,7 @@ and no server.`,
 		p.downCommand(),
 		p.statusCommand(),
 		p.pingCommand(),
+		p.netcheckCommand(),
 		p.deriveKeyCommand(),
 	)
 	cli.Finish(root, versionLine(), "up")
