@@ -57,8 +57,13 @@ func (m *mesh) sendCalls(now time.Time) bool {
 
 // sendCall gives a call to some of the peers that work.
 func (m *mesh) sendCall(now time.Time, p *peer) bool {
-	intro := wire.Signal{Introduce: &wire.Introduce{Signed: m.publisher.signed, Age: now.Sub(m.publisher.at)}}
-	body, err := wire.SealForward(&p.pair, intro)
+	return m.sendThrough(p, wire.Signal{Introduce: &wire.Introduce{Signed: m.publisher.signed, Age: now.Sub(m.publisher.at)}})
+}
+
+// sendThrough gives a signal for a peer to some of those that work, and reports
+// whether there were any.
+func (m *mesh) sendThrough(p *peer, s wire.Signal) bool {
+	body, err := wire.SealForward(&p.pair, s)
 	if err != nil {
 		m.drops.count("letter-too-big")
 		return false
@@ -126,7 +131,10 @@ func (m *mesh) called(now, wall time.Time, f wire.Forwarded) string {
 	if err != nil {
 		return wire.DropReason(err)
 	}
-	if s.Introduce == nil {
+	switch {
+	case s.Tell != nil:
+		return m.agent.Told(now, caller.node, s.Tell)
+	case s.Introduce == nil:
 		return "signal-unasked"
 	}
 	if reason := m.introduced(now, wall, caller, *s.Introduce); reason != "" {

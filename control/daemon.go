@@ -74,6 +74,7 @@ type daemon struct {
 	notices  []string // about the start, said once and shown for good
 	seek     seek
 	board    *noteBoard // nil without the DHT
+	puncher  puncher
 	hosts    []netip.Prefix
 
 	hints chan hint
@@ -163,6 +164,12 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 		memory: remembered, stun: !c.NoSTUN, drops: d.drops,
 		canRedirect: d.device.CanRedirect,
 	})
+	d.puncher = puncher{
+		open:     func(n int) (extraPorts, error) { return d.device.OpenPorts(n) },
+		setKept:  d.device.SetKept,
+		received: d.port.handleExtra,
+		warn:     d.warn,
+	}
 	d.cache = openCache(filepath.Join(networkDir(c.StateDir, c.Network), "cache"), c.Log)
 	d.sources = d.newSources(network)
 	if d.sources.dht != nil {
@@ -242,6 +249,7 @@ func (d *daemon) begin(ctx context.Context) error {
 		d.mesh.recall(now, wall, m.Signed, d.cache.cache.AgeAt(wall, m), m.Addr, adopted)
 	}
 	d.mesh.hostChanged(now, hosts)
+	d.puncher.adopt(now, d.mesh, d.device.Kept())
 	if _, err := d.device.Apply(ctx, d.mesh.desired()); err != nil {
 		return err
 	}
@@ -260,6 +268,7 @@ func (d *daemon) loop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	saved := time.Now()
+	defer d.puncher.end()
 	for {
 		select {
 		case <-ctx.Done():
@@ -356,6 +365,9 @@ func (d *daemon) perform(ctx context.Context, e effects) {
 			d.log.Debug("applied", "step", s.String())
 		}
 		d.warn("set the host up", err)
+	}
+	for _, a := range e.punch {
+		d.puncher.do(ctx, a, d.mesh.agent)
 	}
 	d.warn("steer the device", e.steer(d.device, d.port.send))
 	if e.kick {

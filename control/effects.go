@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/credant/credant/control/localapi"
+	"github.com/credant/credant/natpunch"
 	"github.com/credant/credant/wgsetup"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
@@ -23,6 +24,7 @@ type effects struct {
 	kick      bool // the sources should look with all speed again
 	remember  bool // what memory holds has changed
 	notes     noteWants
+	punch     []natpunch.Action // what concerns ports besides the node's own
 	events    []localapi.Event
 }
 

@@ -92,6 +92,7 @@ func (m *mesh) checked(now, wall time.Time, a natpunch.Action) (more bool) {
 		m.pathLost(now, a)
 		return true
 	default:
+		m.punching(a)
 		return false
 	}
 }

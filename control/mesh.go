@@ -134,6 +134,12 @@ func (m *mesh) dispatch(now, wall time.Time, d datagram) string {
 	if d.from.Addr().IsLinkLocalUnicast() {
 		return "link-local"
 	}
+	if d.extra != nil {
+		if d.kind != demux.CredAnt {
+			return "extra-port"
+		}
+		return m.agent.ReceiveAt(now, d.extra.node, d.extra.index, d.from, d.data)
+	}
 	if d.kind == demux.STUN {
 		if m.stun == nil {
 			return "stun-unasked"

@@ -154,6 +154,9 @@ func (m *mesh) checkNoted(now, wall time.Time) {
 			every = noteRoundLater
 		}
 		m.agent.Restart(now, p.node, "it left a note in the DHT")
+		if now.Sub(p.notedAt) >= noteRound { // the peer has had time to read this node's
+			m.agent.PunchAt(now, p.node, now)
+		}
 	}
 	m.notes.round = time.Time{}
 	if every > 0 {

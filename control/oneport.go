@@ -26,6 +26,8 @@ type datagram struct {
 	from netip.AddrPort
 	kind demux.Kind
 	data []byte
+	// extra is the short-lived port it came to; nil: the node's own.
+	extra *extraPort
 }
 
 const (
@@ -107,6 +109,21 @@ func (p *onePort) handle(b []byte, from netip.AddrPort) {
 		}
 	default:
 		p.drop(b, "unknown-protocol")
+	}
+}
+
+// handleExtra takes a copy of what came to a short-lived port.
+func (p *onePort) handleExtra(at extraPort, from netip.AddrPort, data []byte) {
+	if len(data) > largestDatagram {
+		p.drops.count("size")
+		return
+	}
+	b := p.buffer()
+	d := datagram{from: from, kind: demux.Classify(data), data: b[:copy(b, data)], extra: &at}
+	select {
+	case p.inbox <- d:
+	default:
+		p.drop(b, "busy")
 	}
 }
 

@@ -20,7 +20,13 @@ type Signal struct {
 	Forwarded *Forwarded
 	Digest    *Digest
 	Want      *Want
+	// Tell is what path checks have to say where there is no path yet: from 1 to
+	// MaxTell bytes, which are nothing to this package. It travels in a Forward.
+	Tell []byte
 }
+
+// MaxTell is the most that a Tell holds.
+const MaxTell = 64
 
 // Introduce passes on the record of a third node.
 type Introduce struct {
@@ -50,6 +56,7 @@ type signalCBOR struct {
 	Forwarded *forwardCBOR   `cbor:"3,keyasint,omitempty"`
 	Digest    *digestCBOR    `cbor:"4,keyasint,omitempty"`
 	Want      *wantCBOR      `cbor:"5,keyasint,omitempty"`
+	Tell      codec.Blob     `cbor:"6,keyasint,omitempty"`
 }
 
 type introduceCBOR struct {
@@ -97,6 +104,7 @@ func (s Signal) encode() []byte {
 	if x := s.Want; x != nil {
 		c.Want = x.encode()
 	}
+	c.Tell = s.Tell
 	return codec.Encode(c)
 }
 
@@ -144,6 +152,7 @@ func parseSignal(body []byte) (Signal, error) {
 			return Signal{}, err
 		}
 	}
+	s.Tell = c.Tell
 	return s, s.check()
 }
 
@@ -180,6 +189,12 @@ func (s Signal) check() error {
 		n++
 		if err := x.check(); err != nil {
 			return err
+		}
+	}
+	if len(s.Tell) > 0 {
+		n++
+		if len(s.Tell) > MaxTell {
+			return fmt.Errorf("tell of %d bytes: %w", len(s.Tell), ErrBound)
 		}
 	}
 	if n != 1 {

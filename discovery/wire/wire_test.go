@@ -303,6 +303,7 @@ func TestSignal(t *testing.T) {
 		"all there":  {Digest: &Digest{From: 1 << 63, Last: LastHash, Entries: manyEntries(MaxEntries), Follow: true}},
 		"none there": {Digest: &Digest{From: 7, Last: 7}},
 		"some there": {Digest: &Digest{Entries: []Entry{{0, 1}, {LastHash, math.MaxUint64}}}},
+		"tell":       {Tell: make([]byte, MaxTell)},
 		"want":       {Want: &Want{append([]Entry{{0, 0}}, manyEntries(MaxEntries-1)...)}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -342,6 +343,8 @@ func TestSignal(t *testing.T) {
 		"an entry twice":        {Signal{Digest: &Digest{Entries: []Entry{{4, 1}, {4, 2}}}}, ErrBound},
 		"a record of number 0":  {Signal{Digest: &Digest{Entries: []Entry{{4, 0}}}}, ErrMissing},
 		"want of nothing":       {Signal{Want: &Want{}}, ErrMissing},
+		"too long a tell":       {Signal{Tell: make([]byte, MaxTell+1)}, ErrBound},
+		"empty tell":            {Signal{Tell: []byte{}}, ErrKind},
 		"wants out of order":    {Signal{Want: &Want{[]Entry{{4, 0}, {3, 0}}}}, ErrBound},
 	} {
 		t.Run(name, func(t *testing.T) {
