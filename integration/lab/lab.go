@@ -4,15 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
 
 // A Lab is one internet. The zero value is of no use.
 type Lab struct {
+	// Delay is how long the backbone holds back each packet that it forwards: half of a round trip.
+	Delay time.Duration
+
 	backbone *Node // a router that every public address hangs on
 	routers  []*Router
 	hosts    []*Host
+	delay    *delay
 }
 
 // New returns an internet with nothing but its backbone, which Build will make.
@@ -83,7 +88,10 @@ func (l *Lab) Build() (err error) {
 			return fmt.Errorf("build host %s: %w", h.Name, err)
 		}
 	}
-	return nil
+	if l.Delay > 0 {
+		l.delay, err = l.backbone.startDelay(l.Delay)
+	}
+	return err
 }
 
 // Sever makes the backbone drop what two public IPv4 addresses send each other. Nobody is told.
@@ -107,6 +115,10 @@ func (l *Lab) Close() error {
 		nodes = append(nodes, h.Node)
 	}
 	err := killStrays(nodes)
+	if l.delay != nil {
+		l.delay.close()
+		l.delay = nil
+	}
 	for _, n := range nodes {
 		err = errors.Join(err, n.close())
 	}

@@ -342,3 +342,31 @@ func TestSTUNServer(t *testing.T) {
 		must(t, conn.Close())
 	}
 }
+
+// A packet takes as long as was asked for, in either family, and none is lost or overtaken on the way.
+func TestDelay(t *testing.T) {
+	internet := New()
+	internet.Delay = 30 * time.Millisecond
+	a, b := internet.NAT("home", PortRestricted).Host("a"), internet.Host("b")
+	c := internet.Host("c")
+	build(t, internet)
+	for _, ends := range []struct {
+		from *Host
+		to   netip.Addr
+	}{{a, b.IPv4()[0]}, {c, b.IPv6()[0]}} {
+		began := time.Now()
+		result, err := ends.from.Run(within(t, 10*time.Second), "ping", "-c", "1", "-W", "5", ends.to.String())
+		must(t, err)
+		if took := time.Since(began); result.Code != 0 || took < 2*internet.Delay {
+			t.Errorf("ping of %v after %v: exit code %d: %s", ends.to, took, result.Code, result.Output)
+		}
+	}
+	stream, err := StartStream(c.Node, c.IPv4()[0], b.Node, b.IPv4()[0], 1000)
+	must(t, err)
+	time.Sleep(300 * time.Millisecond)
+	sent, gaps, err := stream.Stop()
+	must(t, err)
+	if sent == 0 || len(gaps) > 0 {
+		t.Errorf("%d sent, lost %v", sent, gaps)
+	}
+}

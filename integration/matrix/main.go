@@ -36,6 +36,7 @@ func runMain(ctx context.Context, args []string, stdout io.Writer) error {
 	runs := flags.Int("runs", 5, "tries of each pair")
 	workers := flags.Int("workers", 2, "how many pairs at once")
 	only := flags.String("only", "", "only pairs whose \"one / other\" matches this regular expression")
+	delay := flags.Duration("delay", 0, "how long the internet takes from one end to the other")
 	by := flags.String("by", "relay,member,DHT", "what nodes find each other by")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -54,7 +55,7 @@ func runMain(ctx context.Context, args []string, stdout io.Writer) error {
 		}
 	}
 	withDHT := slices.ContainsFunc(cells, func(r row) bool { return r.by == byDHT })
-	w, err := newWorld(ctx, programs, all, withDHT)
+	w, err := newWorld(ctx, programs, all, *delay, withDHT)
 	if err != nil {
 		return err
 	}

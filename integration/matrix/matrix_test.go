@@ -40,7 +40,7 @@ func buildWorld(t *testing.T, all []pair) *world {
 	if os.Getuid() != 0 {
 		strict.Skip(t, "network namespaces need root")
 	}
-	w, err := newWorld(t.Context(), built, all, false)
+	w, err := newWorld(t.Context(), built, all, 0, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/credant/credant/control"
 	"github.com/credant/credant/discovery/keys"
@@ -57,8 +58,9 @@ type site struct {
 // programs are the files of credant and credant-relay.
 type programs struct{ node, relay string }
 
-func newWorld(ctx context.Context, programs programs, all []pair, withDHT bool) (w *world, err error) {
+func newWorld(ctx context.Context, programs programs, all []pair, delay time.Duration, withDHT bool) (w *world, err error) {
 	w = &world{Lab: lab.New(), binary: programs.node, backend: "embedded", places: make(map[string]*place)}
+	w.Delay = delay
 	relayHost, stunHost := w.Host("vps"), w.Host("stun")
 	relayHost.Addresses, stunHost.Addresses = 2, 2
 	w.hub = w.Host("hub")
@@ -76,6 +78,9 @@ func newWorld(ctx context.Context, programs programs, all []pair, withDHT bool) 
 			err = errors.Join(err, w.close())
 		}
 	}()
+	if err := w.admitStreams(ctx); err != nil {
+		return nil, err
+	}
 	w.relay = &member.Relay{Host: relayHost, Binary: programs.relay, Flags: []string{"--no-dht"}}
 	if err := w.relay.Start(ctx); err != nil {
 		return nil, err
@@ -89,6 +94,25 @@ func newWorld(ctx context.Context, programs programs, all []pair, withDHT bool) 
 		}
 	}
 	return w, nil
+}
+
+// admitStreams lets host firewalls take in what comes out of the tunnel, as whoever offers a service there does.
+func (w *world) admitStreams(ctx context.Context) error {
+	for _, p := range w.places {
+		for _, h := range p.hosts {
+			if !h.Firewall {
+				continue
+			}
+			result, err := h.Run(ctx, "nft", "add", "rule", "inet", "filter", "input", "iifname", "credant*", "accept")
+			if err == nil && result.Code != 0 {
+				err = fmt.Errorf("open the firewall of %s for the tunnel: %s", h.Name, result.Output)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (w *world) close() error {
