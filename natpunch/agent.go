@@ -56,6 +56,8 @@ type Agent struct {
 	due     dueHeap
 
 	pings, pongs bucket
+	spray        bool
+	sprays       sprayBudget
 	// number is the highest that any ping had. A peer that is removed and added
 	// again starts above it: the other side still refuses the old ones.
 	number uint64
@@ -76,6 +78,8 @@ func NewAgent(c AgentConfig) *Agent {
 		relayed: make(map[netip.AddrPort]int),
 		pings:   newBucket(totalBurst, totalRate),
 		pongs:   newBucket(totalPongBurst, totalPongRate),
+		spray:   c.Spray,
+		sprays:  sprayBudget{targets: make(map[netip.Addr]*bucket)},
 	}
 }
 
@@ -85,10 +89,14 @@ func (a *Agent) SetLocal(now time.Time, l Local) {
 	a.now = now
 	old := a.site.Local
 	linksChanged := !slices.Equal(old.Prefixes, l.Prefixes) || old.HasIPv4 != l.HasIPv4 || old.HasIPv6 != l.HasIPv6
-	natChanged := a.site.NAT4 != l.NAT4
+	natChanged, mappingChanged := a.site.NAT4 != l.NAT4, a.site.NAT4.Mapping != l.NAT4.Mapping
 	a.site.NAT4 = l.NAT4
 	if natChanged {
 		for _, c := range a.peers {
+			if mappingChanged {
+				c.sprayAnew()
+				a.reschedule(c)
+			}
 			c.tellAnew()
 		}
 	}
@@ -98,8 +106,15 @@ func (a *Agent) SetLocal(now time.Time, l Local) {
 		return
 	}
 	l.Candidates, l.Prefixes = slices.Clone(l.Candidates), slices.Clone(l.Prefixes)
+	moved := a.site.lost4(l)
 	a.site = newSite(l, a.overlay)
 	for _, c := range a.peers {
+		if linksChanged {
+			c.sprayAnew()
+		}
+		if moved {
+			c.release()
+		}
 		c.localChanged(now, linksChanged)
 		a.reschedule(c)
 	}
@@ -124,6 +139,9 @@ func (a *Agent) SetPeer(now time.Time, p Peer) bool {
 		c.renew(now, p.Pair)
 	}
 	a.tags[p.Pair.RecvTag] = c
+	if c.nat4.Mapping != p.NAT4.Mapping {
+		c.sprayAnew()
+	}
 	c.nat4 = p.NAT4
 	c.setCandidates(now, p.Candidates)
 	c.tellAnew()
@@ -131,12 +149,15 @@ func (a *Agent) SetPeer(now time.Time, p Peer) bool {
 	return true
 }
 
-// RemovePeer forgets a peer. No action follows.
+// RemovePeer forgets a peer. No action follows but a ClosePorts and a Release, where
+// it had ports.
 func (a *Agent) RemovePeer(node keys.NodePublic) {
 	c, ok := a.peers[node]
 	if !ok {
 		return
 	}
+	c.sprayOver(a.now, abandoned)
+	c.release()
 	delete(a.peers, node)
 	delete(a.tags, c.pair.RecvTag)
 	c.setKnown(nil)
@@ -182,6 +203,7 @@ func (a *Agent) RestartAll(now time.Time) {
 	a.now = now
 	for _, c := range a.peers {
 		had := c.selected != nil
+		c.sprayAnew()
 		c.restart(now, "the network changed")
 		a.reschedule(c)
 		if !had && c.index >= 0 {
@@ -251,6 +273,9 @@ func (a *Agent) ReceiveOn(now time.Time, from netip.AddrPort, local netip.Addr, 
 	if !c.mayComeFrom(from) {
 		return DropSource
 	}
+	if m.Type == punch {
+		return c.receivePunch(now, -1, from, m)
+	}
 	return c.receivePing(now, base, from, m)
 }
 
@@ -292,8 +317,11 @@ func (a *Agent) Next() (time.Time, bool) {
 // emit queues an action. Datagrams beyond the bound are dropped, as a network
 // would; what the owner must know is not.
 func (a *Agent) emit(x Action) {
-	if _, ok := x.(Send); ok && len(a.queue) >= maxQueue {
-		return
+	switch x.(type) {
+	case Send, SendFrom:
+		if len(a.queue) >= maxQueue {
+			return
+		}
 	}
 	a.queue = append(a.queue, x)
 }

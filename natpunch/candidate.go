@@ -133,6 +133,12 @@ func within(prefixes []netip.Prefix, ip netip.Addr) bool {
 	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
+// lost4 reports whether an IPv4 address of this host is not among its own in l.
+func (s *site) lost4(l Local) bool {
+	now := newSite(l, s.overlay)
+	return slices.ContainsFunc(s.own, func(a netip.Addr) bool { return a.Is4() && !slices.Contains(now.own, a) })
+}
+
 // rank is that of a path to a peer's own address a. A private address that answers under a pair's key is inside the
 // same site. An on-link public IPv4 address is not: its owner may well be the
 // NAT of another.

@@ -13,7 +13,7 @@ import (
 // A check is the body of a wire.KindCheck envelope, sealed under the pair's key
 // and padded to wire.CheckSize: a deterministic CBOR map (RFC 8949) of
 //
-//	1  type: 1 ping, 2 pong
+//	1  type: 1 ping, 2 pong, 3 punch
 //	2  number of the ping, counted up by its sender; absent in a pong
 //	3  transaction id, 12 bytes; a pong repeats its ping's
 //	4  true: nominated. In a ping, RFC 8445's USE-CANDIDATE; in a pong, the
@@ -24,11 +24,15 @@ import (
 //	7  true: round. The sender of this ping, whose path leads through a relay,
 //	   checks all better pairs half a round trip later, and the receiver is
 //	   to do so at once
+//	8  in a ping: an offer to punch, a map of its own (sprayoffer.go)
 //	16 true: prefers. To the controlling agent, from a node of several uplinks:
 //	   this pair, of the selected one's kind, has been better for a while
 //	17 true: opens. The sender of this ping, on the selected path, pings from its
 //	   other uplinks too: the receiver is to ping its other addresses, once each,
 //	   so that the filters before it let them in
+//
+// A punch is one of the many datagrams of an attempt that both sides agreed on. Its
+// transaction id begins with the attempt's four bytes; a pong answers it.
 //
 // Unknown keys are passed over.
 type check struct {
@@ -41,13 +45,15 @@ type check struct {
 	Round     bool
 	Prefers   bool
 	Opens     bool
+	Offer     offer
 }
 
 type checkType uint8
 
 const (
-	ping checkType = 1
-	pong checkType = 2
+	ping  checkType = 1
+	pong  checkType = 2
+	punch checkType = 3
 )
 
 // transactionID is random: only who got the ping knows it, so a pong proves that
@@ -62,6 +68,7 @@ type checkCBOR struct {
 	Seeking   bool           `cbor:"5,keyasint,omitempty"`
 	Observed  codec.AddrPort `cbor:"6,keyasint,omitzero"`
 	Round     bool           `cbor:"7,keyasint,omitempty"`
+	Offer     offerCBOR      `cbor:"8,keyasint,omitzero"`
 	Prefers   bool           `cbor:"16,keyasint,omitempty"`
 	Opens     bool           `cbor:"17,keyasint,omitempty"`
 }
@@ -75,6 +82,7 @@ func appendCheck(b []byte, c check) []byte {
 	return append(b, codec.Encode(checkCBOR{
 		Type: c.Type, Number: c.Number, ID: c.ID[:], Nominated: c.Nominated, Seeking: c.Seeking,
 		Observed: codec.NewAddrPort(c.Observed), Round: c.Round, Prefers: c.Prefers, Opens: c.Opens,
+		Offer: offerCBOR(c.Offer),
 	})...)
 }
 
@@ -87,6 +95,7 @@ func parseCheck(b []byte) (check, error) {
 	c := check{
 		Type: v.Type, Number: v.Number, Nominated: v.Nominated, Seeking: v.Seeking,
 		Observed: v.Observed.AddrPort, Round: v.Round, Prefers: v.Prefers, Opens: v.Opens,
+		Offer: offer(v.Offer),
 	}
 	if len(v.ID) != len(c.ID) {
 		return check{}, fmt.Errorf("parse check: transaction id of %d bytes: %w", len(v.ID), errCheck)
@@ -96,6 +105,10 @@ func parseCheck(b []byte) (check, error) {
 	case ping:
 		if c.Number == 0 || c.Observed.IsValid() {
 			return check{}, fmt.Errorf("parse ping: %w", errCheck)
+		}
+	case punch:
+		if c.Number != 0 || c.Observed.IsValid() {
+			return check{}, fmt.Errorf("parse punch: %w", errCheck)
 		}
 	case pong:
 		if c.Number != 0 || !c.Observed.IsValid() {

@@ -57,6 +57,7 @@ type checkList struct {
 	uplinks   uplinks
 	relays    relays
 	avoided   []avoided
+	spray     spray
 
 	due   time.Time // for the agent's heap
 	index int       // in it; -1: not in it
@@ -96,6 +97,7 @@ func newCheckList(a *Agent, p Peer) *checkList {
 		controlling: a.self.Compare(p.Node) < 0,
 		link:        newLink(a.number),
 		relays:      relays{search: search{asked: newBucket(callBurst, callRate)}},
+		spray:       spray{asked: newBucket(askBurst, askRate)},
 		index:       -1,
 	}
 }
@@ -103,6 +105,7 @@ func newCheckList(a *Agent, p Peer) *checkList {
 // renew takes the pair of a peer that has started anew: it knows of no path, but
 // the one there was is likely to work.
 func (l *checkList) renew(now time.Time, pair keys.Pair) {
+	l.sprayOver(now, abandoned)
 	l.pair = pair
 	pings := l.link.pings // a peer cannot refill its budget by starting anew
 	l.link = newLink(l.agent.number)
@@ -200,6 +203,7 @@ func (l *checkList) selectPair(p *candidatePair, initiate bool) {
 		}
 	}
 	l.relaySelected(moved)
+	l.spraySelected(p)
 	if news {
 		l.agent.emit(Select{Node: l.node, Path: l.path(), Initiate: initiate})
 	} else {

@@ -83,6 +83,7 @@ func (l *checkList) receivePing(now time.Time, base netip.Addr, from netip.AddrP
 	if m.Opens {
 		l.open(now)
 	}
+	l.offered(now, m.Offer)
 	if l.trust == settled && l.rankOf(from) <= l.selected.rank || l.avoids(now, base, from) {
 		l.rivalHeard(now, base, from)
 		return ""
@@ -164,6 +165,9 @@ func (l *checkList) answer(base netip.Addr, to netip.AddrPort, id transactionID,
 // receivePong takes the answer to a ping. It counts only from where the ping was
 // sent, and to where it was sent from (RFC 8445, Section 7.2.5.2.1).
 func (l *checkList) receivePong(now time.Time, base netip.Addr, from netip.AddrPort, m check) string {
+	if l.spray.attempt.has(m.ID) {
+		return l.punchAnswered(now, -1, from, m)
+	}
 	p, t, ok := l.answered(now, base, from, m.ID)
 	if !ok {
 		return demux.DropUnsolicited

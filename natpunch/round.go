@@ -9,6 +9,7 @@ func (l *checkList) startRound(now time.Time) {
 	l.round.started, l.round.retry = now, time.Time{}
 	l.round.window, l.round.grace = time.Time{}, time.Time{}
 	l.round.learned, l.round.lost = 0, nil
+	l.spray.roundMade()
 	for _, p := range l.pairs {
 		if p != l.exchange.pair {
 			l.start(now, p)
@@ -76,6 +77,7 @@ func (l *checkList) advance(now time.Time) {
 		l.consider(now) // the exchange may have failed
 	}
 	l.judge(now)
+	l.advanceSpray(now)
 }
 
 // pingDue sends the ping that has waited longest, the selected pair's first.
@@ -140,6 +142,7 @@ func (l *checkList) fail(now time.Time) {
 	l.round.retry = time.Time{}
 	l.tell()
 	l.selected, l.trust = nil, seeking
+	l.sprayLost(now)
 	l.relays.probe, l.relays.search = probe{}, search{asked: l.relays.search.asked}
 	l.dropGone()
 	switch n := l.round.failures; {
@@ -181,6 +184,7 @@ func (l *checkList) nextDue() (time.Time, bool) {
 			sooner(x.until)
 		}
 	}
+	l.sprayDue(sooner)
 	sooner(l.round.retry)
 	sooner(l.round.window)
 	sooner(l.round.grace)

@@ -104,6 +104,7 @@ func (l *checkList) hasBetter(now time.Time) bool {
 // betterRound checks everything that is better than a relay.
 func (l *checkList) betterRound(now time.Time) {
 	l.relays.search.begin = time.Time{}
+	l.spray.roundMade()
 	l.round.learned = 0
 	for _, p := range l.pairs {
 		answered := p.state == succeeded && now.Sub(p.validAt) < pongWindow

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire"
+	"github.com/credant/credant/natpunch/demux"
 )
 
 // Where one NAT's mapping depends on the destination, the peer cannot know at
@@ -67,24 +69,75 @@ func (Tell) action()       {}
 // PortsOpened answers OpenPorts: n ports are there, none if that went wrong.
 func (a *Agent) PortsOpened(now time.Time, node keys.NodePublic, n int) {
 	a.now = now
+	c, ok := a.peers[node]
+	if !ok || c.spray.attempt.state != opening {
+		a.emit(ClosePorts{Node: node}) // they come too late
+		return
+	}
+	c.portsOpened(now, n)
+	a.reschedule(c)
 }
 
 // ReceiveAt is Receive for what came to a short-lived port.
 func (a *Agent) ReceiveAt(now time.Time, node keys.NodePublic, port int, from netip.AddrPort, datagram []byte) string {
 	a.now = now
-	return DropSource
+	from = plain(from)
+	c, ok := a.peers[node]
+	if tag, is := wire.PairTag(datagram); !ok || !is || tag != c.pair.RecvTag {
+		return demux.DropUnknownPeer
+	}
+	if len(datagram) != wire.CheckSize {
+		return wire.DropReason(wire.ErrSize)
+	}
+	body, err := wire.OpenPair(wire.KindCheck, &c.pair, datagram)
+	if err != nil {
+		return wire.DropReason(err)
+	}
+	m, err := parseCheck(body)
+	if err != nil {
+		return wire.DropReason(wire.ErrEncoding)
+	}
+	defer a.reschedule(c)
+	switch m.Type {
+	case punch:
+		return c.receivePunch(now, port, from, m)
+	case pong:
+		return c.punchAnswered(now, port, from, m)
+	default:
+		// A ping is for the node's own port. If this one is kept, it comes again.
+		return demux.DropUnsolicited
+	}
 }
 
 // Kept answers Keep. It also tells of a port that an earlier process kept towards
 // remote, and that is still in use: a Release follows when it is not any more.
 func (a *Agent) Kept(now time.Time, node keys.NodePublic, remote netip.AddrPort, ok bool) {
 	a.now = now
+	remote = plain(remote)
+	c, known := a.peers[node]
+	switch {
+	case known:
+		c.kept(now, remote, ok)
+		a.reschedule(c)
+	case ok:
+		a.emit(Release{Node: node, Remote: remote})
+	}
 }
 
 // Told takes what the peer's agent gave its owner as a Tell. It must be known to
 // come from that peer. It returns why the data was dropped, or nothing.
 func (a *Agent) Told(now time.Time, node keys.NodePublic, data []byte) string {
 	a.now = now
+	c, ok := a.peers[node]
+	if !ok {
+		return demux.DropUnknownPeer
+	}
+	o, err := parseOffer(data)
+	if err != nil {
+		return wire.DropReason(wire.ErrEncoding)
+	}
+	c.offered(now, o)
+	a.reschedule(c)
 	return ""
 }
 
@@ -93,4 +146,8 @@ func (a *Agent) Told(now time.Time, node keys.NodePublic, data []byte) string {
 // to carry a Tell.
 func (a *Agent) PunchAt(now time.Time, node keys.NodePublic, at time.Time) {
 	a.now = now
+	if c, ok := a.peers[node]; ok {
+		c.spray.at = at
+		a.reschedule(c)
+	}
 }
