@@ -63,7 +63,11 @@ func (e *embeddedBackend) create(iface string, mtu int) error {
 	e.mu.Lock()
 	e.dev = dev
 	dev.SetRedirects(e.redirects)
+	err = dev.SetKept(byRemote(e.ports))
 	e.mu.Unlock()
+	if err != nil {
+		e.log.Warn("kept port is not to be had again", "iface", iface, "err", err)
+	}
 	select {
 	case e.made <- struct{}{}:
 	default:
@@ -154,11 +158,25 @@ func (e *embeddedBackend) setKept(all []Kept, held *heldPorts) error {
 	if slices.Equal(all, e.ports) {
 		return nil
 	}
-	e.ports = all
 	for _, k := range all {
 		held.release(k.Port)
 	}
+	if e.dev != nil {
+		if err := e.dev.SetKept(byRemote(all)); err != nil {
+			e.ports = nil // what there is is not known: the next call tries again
+			return err
+		}
+	}
+	e.ports = all
 	return nil
+}
+
+func byRemote(all []Kept) map[netip.AddrPort]uint16 {
+	ports := make(map[netip.AddrPort]uint16, len(all))
+	for _, k := range all {
+		ports[k.Remote] = k.Port
+	}
+	return ports
 }
 
 func (e *embeddedBackend) kept() []Kept {

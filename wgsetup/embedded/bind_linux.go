@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/net/ipv6"
@@ -29,8 +30,13 @@ type Bind struct {
 
 	redirects redirects
 
+	ways atomic.Pointer[map[netip.AddrPort]*socket] // of kept ports; nil: none
+
 	mu     sync.RWMutex
 	v4, v6 *socket
+	inlets []*inlet // of each of them
+	mark   uint32
+	keep   map[netip.AddrPort]uint16
 }
 
 // NewBind returns a Bind that is closed. Its datagrams are read by the
@@ -69,9 +75,14 @@ func (b *Bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	for _, s := range []*socket{b.v4, b.v6} {
 		if s != nil {
 			port = s.port
-			fns = append(fns, newReceiver(s, b.side, &b.redirects).receive)
+			in := &inlet{own: s, ipv4: s == b.v4}
+			b.inlets = append(b.inlets, in)
+			fns = append(fns, newReceiver(in, b.side, &b.redirects).receive)
 		}
 	}
+	// A port that somebody took meanwhile costs one peer its path, not all
+	// peers theirs.
+	_ = b.openKept()
 	b.side.setPort(port)
 	return fns, port, nil
 }
@@ -99,13 +110,12 @@ func listen(port uint16) (v4, v6 *socket, err error) {
 func (b *Bind) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.ways.Store(nil)
 	var errs []error
-	for _, s := range []*socket{b.v4, b.v6} {
-		if s != nil {
-			errs = append(errs, s.udp.Close())
-		}
+	for _, in := range b.inlets {
+		errs = append(errs, in.close())
 	}
-	b.v4, b.v6 = nil, nil
+	b.v4, b.v6, b.inlets = nil, nil, nil
 	return errors.Join(errs...)
 }
 
@@ -113,11 +123,9 @@ func (b *Bind) Close() error {
 func (b *Bind) SetMark(mark uint32) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, s := range []*socket{b.v4, b.v6} {
-		if s == nil {
-			continue
-		}
-		if err := s.setMark(mark); err != nil {
+	b.mark = mark
+	for _, in := range b.inlets {
+		if err := in.setMark(mark); err != nil {
 			return fmt.Errorf("set firewall mark: %w", err)
 		}
 	}
@@ -134,10 +142,15 @@ func (b *Bind) ParseEndpoint(s string) (conn.Endpoint, error) {
 	return newEndpoint(addr), nil
 }
 
-func (b *Bind) socketFor(addr netip.Addr) *socket {
+func (b *Bind) socketFor(to netip.AddrPort) *socket {
+	if ways := b.ways.Load(); ways != nil {
+		if s := (*ways)[to]; s != nil {
+			return s
+		}
+	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	if addr.Is4() {
+	if to.Addr().Is4() {
 		return b.v4
 	}
 	return b.v6

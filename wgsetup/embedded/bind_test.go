@@ -117,7 +117,7 @@ func TestTrains(t *testing.T) {
 				a, portA, _ := openBind(t, nsA)
 				b, portB, atB := openBind(t, nsB)
 				to := newEndpoint(netip.AddrPortFrom(netip.MustParseAddr(addr), portB))
-				if s := a.socketFor(to.DstIP()); !gso {
+				if s := a.socketFor(to.dst); !gso {
 					s.gso.Store(false)
 				} else if !s.gso.Load() {
 					t.Error("the kernel has no GSO")

@@ -73,6 +73,9 @@ func (d *Device) ConfigureDevice(cfg wgtypes.Config) error {
 // SetRedirects is Bind.SetRedirects of the device's Bind.
 func (d *Device) SetRedirects(all map[netip.AddrPort]netip.AddrPort) { d.bind.SetRedirects(all) }
 
+// SetKept is Bind.SetKept of the device's Bind.
+func (d *Device) SetKept(all map[netip.AddrPort]uint16) error { return d.bind.SetKept(all) }
+
 // Done is closed when WireGuard has ended.
 func (d *Device) Done() <-chan struct{} { return d.wg.Wait() }
 

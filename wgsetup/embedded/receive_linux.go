@@ -15,49 +15,56 @@ import (
 // one with GSO.
 const maxSegments = 64
 
-// receiver reads one socket for wireguard-go, which calls receive from one
+// receiver reads one family for wireguard-go, which calls receive from one
 // goroutine.
 type receiver struct {
-	socket    *socket
+	inlet     *inlet
 	side      *SidePort
 	redirects *redirects
 	msgs      []ipv6.Message
 	last      *endpoint // of the datagram before: most come from one peer
 }
 
-func newReceiver(s *socket, side *SidePort, redirects *redirects) *receiver {
-	return &receiver{socket: s, side: side, redirects: redirects, msgs: newMessages(conn.IdealBatchSize)}
+func newReceiver(in *inlet, side *SidePort, redirects *redirects) *receiver {
+	return &receiver{inlet: in, side: side, redirects: redirects, msgs: newMessages(conn.IdealBatchSize)}
 }
 
 // receive implements conn.ReceiveFunc. With GRO, few long messages are read
 // into the last buffers and cut into the first ones, which is cheaper than it
 // looks: a train of 64 is one system call.
 func (r *receiver) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
-	msgs := r.msgs[:min(len(bufs), len(r.msgs))]
-	first := 0
-	if r.socket.gro {
-		first = max(0, len(msgs)-max(1, len(msgs)/maxSegments))
+	for {
+		s, flags, remotes := r.inlet.next()
+		msgs := r.msgs[:min(len(bufs), len(r.msgs))]
+		first := 0
+		if s.gro {
+			first = max(0, len(msgs)-max(1, len(msgs)/maxSegments))
+		}
+		for i := first; i < len(msgs); i++ {
+			msgs[i].Buffers[0] = bufs[i]
+			msgs[i].OOB = msgs[i].OOB[:cap(msgs[i].OOB)]
+			msgs[i].Addr = nil
+		}
+		count, err := s.batch.ReadBatch(msgs[first:], flags)
+		if err != nil {
+			if r.inlet.passes(s, err) {
+				continue
+			}
+			return 0, err
+		}
+		n := 0
+		for i := first; i < first+count; i++ {
+			n = r.split(&msgs[i], remotes, i, n, bufs, sizes, eps)
+		}
+		return n, nil
 	}
-	for i := first; i < len(msgs); i++ {
-		msgs[i].Buffers[0] = bufs[i]
-		msgs[i].OOB = msgs[i].OOB[:cap(msgs[i].OOB)]
-		msgs[i].Addr = nil
-	}
-	count, err := r.socket.batch.ReadBatch(msgs[first:], 0)
-	if err != nil {
-		return 0, err
-	}
-	n := 0
-	for i := first; i < first+count; i++ {
-		n = r.split(&msgs[i], i, n, bufs, sizes, eps)
-	}
-	return n, nil
 }
 
 // split passes a message's datagrams on: WireGuard's into the buffers from n
 // on, others to the side port. The message lies in buffer at, and n may not go
-// beyond that.
-func (r *receiver) split(m *ipv6.Message, at, n int, bufs [][]byte, sizes []int, eps []conn.Endpoint) int {
+// beyond that. What comes from none of the remotes, if there are any, is
+// dropped.
+func (r *receiver) split(m *ipv6.Message, remotes map[netip.AddrPort]bool, at, n int, bufs [][]byte, sizes []int, eps []conn.Endpoint) int {
 	info, segment := parseControl(m.OOB[:m.NN])
 	if segment == 0 {
 		segment = m.N
@@ -65,6 +72,9 @@ func (r *receiver) split(m *ipv6.Message, at, n int, bufs [][]byte, sizes []int,
 	udp := m.Addr.(*net.UDPAddr)
 	from := udp.AddrPort()
 	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	if remotes != nil && !remotes[from] {
+		return n
+	}
 	var ep *endpoint
 	for rest := m.Buffers[0][:m.N]; len(rest) > 0; {
 		datagram := rest[:min(segment, len(rest))]

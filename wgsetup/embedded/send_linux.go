@@ -20,7 +20,7 @@ func (b *Bind) Send(bufs [][]byte, to conn.Endpoint) error {
 	if !ok {
 		return conn.ErrWrongEndpointType
 	}
-	s := b.socketFor(ep.dst.Addr())
+	s := b.socketFor(ep.dst)
 	if s == nil {
 		return unix.EAFNOSUPPORT
 	}
@@ -65,7 +65,7 @@ func (b *Bind) Send(bufs [][]byte, to conn.Endpoint) error {
 // sendAt sends one datagram of the side port from a source that is the caller's
 // choice: it is not given up for another.
 func (b *Bind) sendAt(datagram []byte, ep *endpoint, src *sticky.Source) error {
-	s := b.socketFor(ep.dst.Addr())
+	s := b.socketFor(ep.dst)
 	if s == nil {
 		return unix.EAFNOSUPPORT
 	}
