@@ -41,7 +41,7 @@ func (m *mesh) sendCalls(now time.Time) bool {
 		if p.call.next.IsZero() || now.Before(p.call.next) || m.publisher.signed.IsZero() {
 			continue
 		}
-		if p.working() { // packets come in again
+		if p.working() && !p.doubtful(now) { // packets come in again
 			p.call = calling{}
 			continue
 		}

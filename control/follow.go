@@ -19,8 +19,9 @@ func (m *mesh) looked(now, wall time.Time, states map[wgtypes.Key]wgsetup.PeerSt
 		}
 		was := p.working()
 		if state.RxBytes > p.state.RxBytes {
-			p.lost = false // whatever the checks say, packets come in
+			p.lost, p.lostAt = false, time.Time{} // whatever the checks say, packets come in
 		}
+		m.insist(now, p)
 		if p.expects && !state.LastHandshake.Equal(p.state.LastHandshake) {
 			p.expects = false
 			m.nudge(p) // it has started anew, and wants to hear this side
@@ -47,6 +48,11 @@ func (m *mesh) looked(now, wall time.Time, states map[wgtypes.Key]wgsetup.PeerSt
 		case p.activity.unanswered(now, state, p.path.RTT), !m.keeps(p) && p.activity.silent(now):
 			m.agent.CheckConsent(now, p.node)
 			m.suspectRelay(now, p.relayOf())
+		}
+		if p.inflow.looked(now, state, p.path.RTT) && p.working() {
+			m.agent.CheckConsent(now, p.node)
+			m.suspectRelay(now, p.relayOf())
+			m.beHeard(now, p)
 		}
 		if p.alive && !m.keeps(p) && now.Sub(p.activity.sent) >= outboundAgain {
 			m.nudge(p)
@@ -103,10 +109,9 @@ type activity struct {
 }
 
 const (
-	// Nothing back for this long, or for four round trips, is worth three
-	// checks of the path. Silence alone never gives a path up.
+	// Nothing back for this long, or for four round trips, is worth a check of the
+	// path, again and again while it lasts. Silence alone never gives a path up.
 	unansweredAfter = 500 * time.Millisecond
-	suspectAgain    = 5 * time.Second
 	silentAfter     = keepaliveOther + 10*time.Second
 	// usedFor is how long traffic counts as going on: much of it pauses for a second.
 	usedFor       = 3 * time.Second
@@ -135,7 +140,8 @@ func (a *activity) unanswered(now time.Time, s wgsetup.PeerState, rtt time.Durat
 		a.usedAt = now
 	}
 	a.rx, a.tx = s.RxBytes, s.TxBytes
-	if a.asked.IsZero() || now.Sub(a.asked) < max(unansweredAfter, 4*rtt) || now.Sub(a.suspected) < suspectAgain {
+	patience := max(unansweredAfter, 4*rtt)
+	if a.asked.IsZero() || now.Sub(a.asked) < patience || now.Sub(a.suspected) < patience {
 		return false
 	}
 	a.suspected = now

@@ -86,7 +86,7 @@ func (m *mesh) introduced(now, wall time.Time, from *peer, intro wire.Introduce)
 	}
 	if r.Node == m.self.public {
 		if intro.Observed.IsValid() { // where the sender sees this node
-			m.publisher.observed(now, intro.Observed)
+			m.seenAt(now, intro.Observed)
 		}
 		return ""
 	}

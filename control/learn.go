@@ -17,8 +17,9 @@ import (
 // where the record is this node's own, too old, or one too many.
 func (m *mesh) learn(now, wall time.Time, r wire.Record, signed wire.SignedRecord, age time.Duration, from keys.NodePublic) *peer {
 	var before uint64
+	var candidates []wire.Candidate
 	if known := m.peers[r.Node]; known != nil {
-		before = known.record.Seq
+		before, candidates = known.record.Seq, known.record.Candidates
 	}
 	p := m.file(now, wall, r, signed, age, from == r.Node)
 	if p == nil {
@@ -33,6 +34,9 @@ func (m *mesh) learn(now, wall time.Time, r wire.Record, signed wire.SignedRecor
 	}
 	if !m.agent.SetPeer(now, natpunch.Peer{Node: p.node, Pair: p.pair, Candidates: p.record.Candidates, NAT4: p.record.NAT4, Version: p.version}) {
 		m.drops.count("agent-full")
+	}
+	if p.hasLeft(candidates) {
+		m.agent.Restart(now, p.node, "the peer has another address")
 	}
 	return p
 }

@@ -83,8 +83,18 @@ func (m *mesh) checked(now, wall time.Time, a natpunch.Action) (more bool) {
 		m.send(a.To, a.Data)
 		return false
 	case natpunch.Reflexive:
-		m.publisher.observed(now, a.Addr)
+		m.seenAt(now, a.Addr)
 		return true
+	case natpunch.Doubt:
+		if p := m.peers[a.Node]; p != nil {
+			m.doubted(now, p)
+		}
+		return true
+	case natpunch.Confirm:
+		if p := m.peers[a.Node]; p != nil {
+			m.proved(now, p)
+		}
+		return false
 	case natpunch.Select:
 		m.selected(now, a)
 		return true
@@ -107,6 +117,7 @@ func (m *mesh) selected(now time.Time, a natpunch.Select) {
 	m.install(now, p, a.Path)
 	p.met = true // its checks are under this process's key
 	p.reason, p.lost, p.call = "", false, calling{}
+	m.proved(now, p)
 	if changed && wasKnown && p.alive {
 		m.event("path", p.name(), fmt.Sprintf("%s is reached %s now, at %s", p.name(), pathPhrase(p), a.Path.Addr), true)
 	}
@@ -127,6 +138,9 @@ func (m *mesh) pathLost(now time.Time, a natpunch.Lost) {
 		m.relays.dirty = true
 	}
 	p.reason, p.lost = a.Reason, true
+	if p.lostAt.IsZero() {
+		p.lostAt = now
+	}
 	p.call.begin(now)
 	if !p.alive {
 		// The other side may not know of this one: only a hello says both that

@@ -57,6 +57,7 @@ type mesh struct {
 	expireAt      time.Time // when to look for members whose record has run out
 	clock         clockOpinion
 	notes         notes
+	where         whereabouts
 
 	notices map[string]string // what the user should act on, by subject
 	drops   *drops
@@ -227,6 +228,7 @@ func (m *mesh) step(now, wall time.Time) (more bool) {
 		m.stunChanged(now)
 	}
 	m.startSessions(now)
+	m.stepHeard(now)
 	more = m.stepSwaps(now) || more
 	m.reviewAddresses(now)
 	m.stepGossip(now)
@@ -266,6 +268,9 @@ func (m *mesh) next(now time.Time) time.Time {
 			sooner(p.move.swap.Next())
 		}
 		sooner(p.call.next)
+		if !p.heardUntil.IsZero() {
+			sooner(p.heardNext)
+		}
 	}
 	if t, ok := m.gossip.Next(); ok {
 		sooner(t)
@@ -283,8 +288,11 @@ const (
 	lookBusy = 500 * time.Millisecond // while something sent is not answered
 	// A relay is one more machine that may fail.
 	lookRelayed = 250 * time.Millisecond // while something is sent through one
+	lookFlow    = 250 * time.Millisecond // while much comes in
 	lookUsed    = 2 * time.Second        // while something is sent, and to find out that it is
 	lookIdle    = 5 * time.Second
+	// What has just come about is likely to be used.
+	lookAfterMove = 20 * time.Second
 )
 
 // lookEvery is how often the device's counters should be looked at now.
@@ -296,7 +304,9 @@ func (m *mesh) lookEvery(now time.Time) time.Duration {
 			return lookSoon
 		case p.viaRelay() && p.activity.lately(now):
 			every = min(every, lookRelayed)
-		case p.session != nil, p.activity.busy(), p.strayed.addr.IsValid(), p.deaf.waits():
+		case p.inflow.flows():
+			every = min(every, lookFlow)
+		case p.session != nil, p.activity.busy(), p.strayed.addr.IsValid(), p.deaf.waits(), p.insists(now), now.Sub(p.movedAt) < lookAfterMove:
 			every = min(every, lookBusy)
 		case p.viaRelay(), p.activity.lately(now):
 			every = min(every, lookUsed)

@@ -31,9 +31,14 @@ func (m *mesh) addSTUN(addr netip.AddrPort) {
 // stunChanged takes over what the STUN servers say.
 func (m *mesh) stunChanged(now time.Time) {
 	status := m.stun.Result()
-	for _, addr := range status.Reflexive() {
-		m.publisher.observed(now, addr)
+	reflexive := status.Reflexive()
+	for _, addr := range reflexive {
+		// What was said before this node moved is not said again.
+		if !slices.Contains(m.where.stun, addr) || m.publisher.sees(addr) {
+			m.seenAt(now, addr)
+		}
 	}
+	m.where.stun = reflexive
 	if detail := status.IPv4.Detail; detail != m.natDetail && status.IPv4.Mapping != natpunch.UnknownBehavior {
 		m.natDetail = detail
 		m.event("nat", "", detail, false)

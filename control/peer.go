@@ -43,6 +43,7 @@ type peer struct {
 	alive     bool              // the device has a session that can carry data
 	lost      bool              // no check of any path is answered
 	activity  activity
+	inflow    inflow
 	speaks    bool      // the gossip may use it
 	heardAt   time.Time // last sign of life that did not come from the device
 	notedAt   time.Time // when its note was read; zero: never
@@ -50,6 +51,7 @@ type peer struct {
 	call     calling
 	forwards forwardBudget
 
+	recovery
 	peerPath
 	peerRelays
 }

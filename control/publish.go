@@ -34,6 +34,7 @@ type publisher struct {
 	signed    wire.SignedRecord
 	record    wire.Record
 	dirty     bool
+	urgent    bool      // peers cannot reach this node without it
 	at        time.Time // of the last one
 	count     int
 	hosts     []netip.Prefix
@@ -46,12 +47,13 @@ type sighting struct {
 	at   time.Time
 }
 
-// observed takes an address that a member or a STUN server saw.
-func (p *publisher) observed(now time.Time, addr netip.AddrPort) {
+// observed takes an address that a member or a STUN server saw, and tells
+// whether it is new.
+func (p *publisher) observed(now time.Time, addr netip.AddrPort) bool {
 	for i, s := range p.reflexive {
 		if s.addr == addr {
 			p.reflexive[i].at = now
-			return
+			return false
 		}
 	}
 	if len(p.reflexive) == maxReflexive {
@@ -60,6 +62,11 @@ func (p *publisher) observed(now time.Time, addr netip.AddrPort) {
 	}
 	p.reflexive = append(p.reflexive, sighting{addr, now})
 	p.dirty = true
+	return true
+}
+
+func (p *publisher) sees(addr netip.AddrPort) bool {
+	return slices.ContainsFunc(p.reflexive, func(s sighting) bool { return s.addr == addr })
 }
 
 // due is when a record should be signed; the zero time where there is none yet
@@ -69,7 +76,7 @@ func (p *publisher) due() time.Time {
 		return p.at
 	}
 	if p.dirty {
-		if p.count <= publishEarly {
+		if p.count <= publishEarly || p.urgent {
 			return p.at.Add(publishSoon)
 		}
 		return p.at.Add(publishPause)
@@ -137,7 +144,7 @@ func (m *mesh) publish(now, wall time.Time) bool {
 	if err == nil {
 		err = m.greeter.SetRecord(now, signed)
 	}
-	p.at, p.dirty = now, false
+	p.at, p.dirty, p.urgent = now, false, false
 	p.count++
 	if err != nil {
 		m.notice("record", fmt.Sprintf("this node's record cannot be signed: %v", err))
@@ -159,7 +166,7 @@ func (m *mesh) hostChanged(now time.Time, hosts []netip.Prefix) {
 	first := m.publisher.hosts == nil
 	m.publisher.hosts = hosts
 	m.publisher.dirty = true
-	m.publisher.reflexive = nil // seen through another uplink, perhaps
+	m.publisher.reflexive, m.where.stun = nil, nil // seen through another uplink, perhaps
 	m.tellLocal(now)
 	if m.stun != nil {
 		var addrs []netip.Addr
@@ -170,10 +177,7 @@ func (m *mesh) hostChanged(now time.Time, hosts []netip.Prefix) {
 		m.stun.Refresh(now)
 	}
 	if !first {
-		m.greeter.Kick(now)
-		m.recheckRelays(now)
-		m.agent.RestartAll(now)
-		m.out.kick = true
+		m.lookAnew(now)
 		m.event("source", "", "the host's addresses have changed: looking for the peers anew", false)
 	}
 }

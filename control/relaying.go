@@ -74,7 +74,7 @@ func (p *peer) relayOf() *relayServer {
 // wantsRelay tells whether the pair should have an allocation.
 func (m *mesh) wantsRelay(now time.Time, p *peer) bool {
 	switch {
-	case p.working() && !p.viaRelay():
+	case p.working() && !p.viaRelay() && !p.doubtful(now):
 		return len(p.relayed) > 0 && now.Sub(p.movedAt) < relayKept
 	case p.working(), now.Sub(p.heardAt) < relayHope:
 		return true

@@ -93,7 +93,7 @@ func (m *mesh) relayUp(now time.Time, s *relayServer, o client.Up) {
 		}
 	}
 	if s.class == ownRelay || s.views.take(now) {
-		m.publisher.observed(now, o.Observed)
+		m.seenAt(now, o.Observed)
 	}
 }
 

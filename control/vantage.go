@@ -88,15 +88,10 @@ func (m *mesh) seenBy(now time.Time, by, addr netip.AddrPort) {
 // located takes an address on which several DHT nodes agree. When it was
 // another before, the NAT has a new one, and nobody's packets come in.
 func (m *mesh) located(now time.Time, addr netip.AddrPort, moved bool) {
-	m.publisher.observed(now, addr)
-	if !moved {
-		return
+	m.seenAt(now, addr)
+	if moved {
+		m.moved(now, addr)
 	}
-	m.vantage(addr.Addr()).moved(addr)
-	m.event("nat", "", "this node's address on the internet is "+addr.String()+" now: looking for the peers anew", false)
-	m.greeter.Kick(now)
-	m.agent.RestartAll(now)
-	m.out.kick = true
 }
 
 // address is the address of this node on which most of the fresh views agree;

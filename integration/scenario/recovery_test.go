@@ -1,0 +1,142 @@
+package scenario
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/credant/credant/integration/lab"
+)
+
+// backAgain is how soon packets must flow again after what stopped them has passed, or after an address has changed.
+const backAgain = 1500 * time.Millisecond
+
+// A mid is a pair in mid-flow: alice, behind a NAT, only receives; bob only sends.
+type mid struct {
+	*world
+	home   *lab.Router
+	office *lab.Router // nil: bob has a public address
+	a, b   *node
+}
+
+// midways are what may be between two nodes that reach each other directly, and how they may hear of each other once
+// they do not any more.
+var midways = []struct {
+	name     string
+	filtered bool // bob is behind a NAT that lets nobody in whom he has not sent to
+	relay    bool
+	member   bool // a third one, whom all can reach
+	dht      bool
+}{
+	{name: "public"},
+	{name: "public and relay", relay: true},
+	{name: "filtered and relay", filtered: true, relay: true},
+	{name: "filtered and member", filtered: true, member: true},
+	{name: "filtered and DHT", filtered: true, dht: true},
+}
+
+func eachMidway(t *testing.T, run func(*mid)) {
+	for _, c := range midways {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // most of it is waiting
+			m := &mid{world: newWorld(t, "embedded")}
+			m.home = m.NAT("home", lab.PortRestricted.HidePort())
+			m.a = m.join(m.home.Host("alice"))
+			var dht *lab.Host
+			if c.dht {
+				dht = m.addDHT()
+			}
+			bob := m.Lab.Host
+			if c.filtered {
+				m.office = m.NAT("office", lab.PortRestricted.HidePort())
+				bob = m.office.Host
+			}
+			m.b = m.join(bob("bob"))
+			carol := m.b
+			if c.member {
+				carol = m.join(m.Host("carol"))
+			}
+			relay := m.relay(m.Host("vps"), "--no-dht")
+			m.build()
+			m.flags = onlyRelay
+			switch {
+			case c.dht:
+				m.flags = []string{"--no-stun", "--no-lan"}
+				m.startDHT(dht)
+			case c.relay:
+				m.startRelay(relay)
+				m.flags = append(onlyRelay, "--relay", relay.Address())
+			}
+			if c.member || !c.filtered {
+				const port = "23456"
+				carol.up("--port", port)
+				m.flags = append(m.flags, "--bootstrap", netip.AddrPortFrom(carol.Host.IPv4()[0], 23456).String())
+			}
+			m.a.up()
+			if carol != m.b {
+				m.a.reach(carol, 10*time.Second)
+			}
+			if c.filtered {
+				m.b.up()
+			}
+			m.b.reach(m.a, 15*time.Second)
+			m.eventually(30*time.Second, "the path is direct", func() bool {
+				there, _ := m.a.peer(m.b)
+				back, _ := m.b.peer(m.a)
+				return there.Path == "direct" && back.Path == "direct"
+			})
+			run(m)
+		})
+	}
+}
+
+// flow is a stream from bob to alice that has run for a while.
+func (m *mid) flow() *lab.Stream {
+	m.t.Helper()
+	s, err := lab.StartStream(m.b.Host.Node, m.b.overlay(), m.a.Host.Node, m.a.overlay(), 100)
+	m.must(err)
+	time.Sleep(4 * time.Second)
+	return s
+}
+
+// backAfter ends the stream and returns when the last packet of the last gap was sent, counted from at.
+func (m *mid) backAfter(s *lab.Stream, at time.Duration) time.Duration {
+	m.t.Helper()
+	sent, gaps, err := s.Stop()
+	m.must(err)
+	if len(gaps) == 0 {
+		m.t.Fatal("nothing was lost: was it the right cable?")
+	}
+	last := gaps[len(gaps)-1]
+	back := last.At + time.Duration(last.Last-last.First+1)*10*time.Millisecond - at
+	m.t.Logf("%d sent, %d lost: %v; back after %v", sent, lab.Lost(gaps), gaps, back.Round(time.Millisecond))
+	return back
+}
+
+// The address of the receiver's NAT changes in mid-flow, and it has nothing to send: the flow is back soon.
+func TestAddressChangeInMidFlow(t *testing.T) {
+	eachMidway(t, func(m *mid) {
+		s := m.flow()
+		at := s.Elapsed()
+		m.must(m.home.ChangeAddress())
+		time.Sleep(10 * time.Second)
+		if back := m.backAfter(s, at); back > scaled(backAgain) {
+			m.t.Errorf("back after %v, want %v", back, backAgain)
+		}
+	})
+}
+
+// The receiver's uplink is cut for 20 s in mid-flow: the flow is back soon after.
+func TestOutage(t *testing.T) {
+	eachMidway(t, func(m *mid) {
+		s := m.flow()
+		m.must(m.home.Uplink.Cut())
+		time.Sleep(20 * time.Second)
+		at := s.Elapsed()
+		m.must(m.home.Uplink.Restore())
+		time.Sleep(8 * time.Second)
+		if back := m.backAfter(s, at); back > scaled(backAgain) {
+			m.t.Errorf("back after %v, want %v", back, backAgain)
+		}
+	})
+}
