@@ -53,6 +53,10 @@ type gateway struct {
 	mappings        []*mapped
 	nextPort        uint16
 	cut             bool // nothing passes
+	// allocate chooses the ports of mappings, if it is not nil.
+	allocate func(inner uint16, taken func(uint16) bool) uint16
+	// made counts the mappings, sessions the destinations of all of them.
+	made, sessions int
 	// blocks says what does not pass, if it is not nil.
 	blocks func(p simPacket) bool
 }
@@ -78,6 +82,7 @@ type simHost struct {
 	// are in realm.
 	uplinks []uplink
 	came    netip.Addr // where the datagram that is being received came to
+	extra   *simPorts  // besides the one port; nil: none
 }
 
 type uplink struct {
@@ -153,7 +158,7 @@ func (h *simHost) send(to netip.AddrPort, b []byte) {
 	}
 	for _, a := range h.addrs {
 		if a.Is4() == to.Addr().Is4() {
-			h.realm.pass(simPacket{netip.AddrPortFrom(a, h.port), to, b})
+			h.realm.pass(simPacket{netip.AddrPortFrom(a, h.extra.towards(to, h.port)), to, b})
 			return
 		}
 	}
@@ -175,7 +180,10 @@ func (r *realm) pass(p simPacket) {
 			return
 		}
 		if h := r.hosts[to]; h != nil {
-			if h.port == p.to.Port() && h.receive != nil {
+			if h.extra.take(p) {
+				return
+			}
+			if (h.port == p.to.Port() || h.extra.keeps(p)) && h.receive != nil {
 				if n.trace != nil {
 					n.trace(p)
 				}
@@ -228,6 +236,9 @@ func (g *gateway) translate(p simPacket) netip.AddrPort {
 	g.expire(now)
 	for _, m := range g.mappings {
 		if m.inner == p.from && m.remote == remote {
+			if !m.contacted[p.to] {
+				g.sessions++
+			}
 			m.contacted[p.to] = true
 			m.used = now
 			return m.outer
@@ -238,6 +249,8 @@ func (g *gateway) translate(p simPacket) netip.AddrPort {
 		m.outer = netip.AddrPortFrom(g.addr, g.port(p.from.Port()))
 	}
 	g.mappings = append(g.mappings, m)
+	g.made++
+	g.sessions++
 	return m.outer
 }
 
@@ -247,6 +260,9 @@ func (g *gateway) port(inner uint16) uint16 {
 	}
 	if g.preserves && g.mapping == EndpointIndependent && !taken(inner) {
 		return inner
+	}
+	if g.allocate != nil {
+		return g.allocate(inner, taken)
 	}
 	for g.nextPort++; taken(g.nextPort); g.nextPort++ {
 	}

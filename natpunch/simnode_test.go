@@ -33,6 +33,9 @@ type simNode struct {
 	at       []time.Time // of the Selects
 	sent     int
 	bindings []*simBinding
+	nat4     wire.NATBehavior
+	// others are the peers that another member carries signals to.
+	others map[keys.NodePublic]*simNode
 }
 
 // simKey gives node i a key that orders like i.
@@ -60,7 +63,7 @@ func newNode(h *simHost, id int, bits ...int) *simNode {
 	n := &simNode{simHost: h, net: h.realm.net, key: simKey(id), drops: map[string]int{}}
 	var seed [32]byte
 	binary.BigEndian.PutUint64(seed[:], uint64(id)<<32|n.net.rng.Uint64()>>32)
-	n.agent = NewAgent(AgentConfig{Self: n.key, Overlay: simOverlay, Rand: rand.NewChaCha8(seed)})
+	n.agent = NewAgent(AgentConfig{Self: n.key, Overlay: simOverlay, Rand: rand.NewChaCha8(seed), Spray: true})
 	for i, a := range h.addrs {
 		n.prefixes = append(n.prefixes, netip.PrefixFrom(a, bits[i]))
 	}
@@ -100,7 +103,7 @@ func (n *simNode) candidates() []wire.Candidate {
 }
 
 func (n *simNode) setLocal() {
-	l := Local{Candidates: n.candidates(), Prefixes: n.prefixes}
+	l := Local{Candidates: n.candidates(), Prefixes: n.prefixes, NAT4: n.nat4}
 	for _, a := range n.addrs {
 		l.HasIPv4 = l.HasIPv4 || a.Is4()
 		l.HasIPv6 = l.HasIPv6 || a.Is6() && !a.IsPrivate()
@@ -148,6 +151,8 @@ func (n *simNode) advance() {
 			n.lost = append(n.lost, a)
 		case Reflexive:
 			n.seen = append(n.seen, a)
+		case OpenPorts, SendFrom, Keep, ClosePorts, Release, Tell:
+			n.sprayed(a)
 		case Doubt:
 			n.doubts++
 		case Confirm:
@@ -186,11 +191,11 @@ func (n *simNode) learnReflexive(servers []netip.AddrPort) {
 func meet(a, b *simNode, delayA, delayB time.Duration) {
 	ab, ba := simPairs(a.key, b.key, 1)
 	a.net.after(delayA, func() {
-		a.agent.SetPeer(a.net.now, Peer{Node: b.key, Pair: ab, Candidates: b.candidates()})
+		a.agent.SetPeer(a.net.now, Peer{Node: b.key, Pair: ab, Candidates: b.candidates(), NAT4: b.nat4})
 		a.advance()
 	})
 	b.net.after(delayB, func() {
-		b.agent.SetPeer(b.net.now, Peer{Node: a.key, Pair: ba, Candidates: a.candidates()})
+		b.agent.SetPeer(b.net.now, Peer{Node: a.key, Pair: ba, Candidates: a.candidates(), NAT4: a.nat4})
 		b.advance()
 	})
 }
