@@ -42,7 +42,11 @@ type Config struct {
 	// NoPublicRelay leaves relays alone that serve everyone.
 	NoPublicRelay bool
 	NoDHT         bool
-	NoLAN         bool
+	NoPortMapping bool // ask no router for a port
+	// NoSpray does without many ports at once towards NATs that take another port for
+	// each destination.
+	NoSpray bool
+	NoLAN   bool
 
 	Backend  string // "auto", "kernel" or "embedded"; empty: "auto"
 	StateDir string // empty: DefaultStateDir

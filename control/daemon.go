@@ -13,11 +13,15 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/credant/credant/control/localapi"
 	"github.com/credant/credant/discovery"
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/natpunch"
+	"github.com/credant/credant/natpunch/netcheck"
+	"github.com/credant/credant/natpunch/portmap"
 	relaywire "github.com/credant/credant/relay/wire"
 	"github.com/credant/credant/wgsetup"
 	"golang.org/x/sync/errgroup"
@@ -75,6 +79,11 @@ type daemon struct {
 	seek     seek
 	board    *noteBoard // nil without the DHT
 	puncher  puncher
+	mapper   *portmap.Mapper  // nil: switched off
+	mapped   chan struct{}    // the mappings have changed
+	checker  *netcheck.Runner // nil: no STUN
+	measured chan natpunch.NATStatus
+	servers  atomic.Pointer[[]netip.AddrPort] // STUN servers that are known
 	hosts    []netip.Prefix
 
 	hints chan hint
@@ -123,7 +132,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	d := &daemon{
 		config: c, log: c.Log, started: time.Now(), released: time.Now(), memory: remembered,
 		events: newEventLog(), drops: newDrops(),
-		hints: make(chan hint, hintQueue), views: make(chan view, 64), calls: make(chan func()), saves: make(chan discovery.Cache, 1),
+		hints: make(chan hint, hintQueue), views: make(chan view, 64), calls: make(chan func()), mapped: make(chan struct{}, 1), measured: make(chan natpunch.NATStatus, 4), saves: make(chan discovery.Cache, 1),
 	}
 	if notice != "" {
 		d.notices = append(d.notices, notice)
@@ -169,6 +178,12 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 		setKept:  d.device.SetKept,
 		received: d.port.handleExtra,
 		warn:     d.warn,
+	}
+	if !c.NoPortMapping {
+		d.mapper = d.newMapper()
+	}
+	if !c.NoSTUN {
+		d.checker = d.newChecker()
 	}
 	d.cache = openCache(filepath.Join(networkDir(c.StateDir, c.Network), "cache"), c.Log)
 	d.sources = d.newSources(network)
@@ -216,6 +231,12 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (
 	}
 	if d.sources.lan != nil {
 		task("LAN", d.sources.lan.Run)
+	}
+	if d.mapper != nil {
+		task("port mapping", d.mapper.Run)
+	}
+	if d.checker != nil {
+		task("NAT behaviour", d.checker.Run)
 	}
 	if d.sources.static != nil {
 		task("static addresses", d.sources.static.Run)
@@ -294,6 +315,10 @@ func (d *daemon) loop(ctx context.Context) error {
 			}
 		case f := <-d.calls:
 			f()
+		case s := <-d.measured:
+			d.mesh.natMeasured(time.Now(), s)
+		case <-d.mapped:
+			d.mesh.mappedAt(d.mapper.Mappings())
 		case <-d.device.Changes():
 			d.hostChanged()
 		case <-timer.C:
@@ -307,6 +332,7 @@ func (d *daemon) loop(ctx context.Context) error {
 			d.perform(ctx, e)
 		}
 		d.seekRelays(now)
+		d.serversChanged()
 		if now.Sub(saved) >= cacheSave {
 			saved = now
 			d.saveCache(now)
@@ -325,6 +351,12 @@ func (d *daemon) hostChanged() {
 	if !slices.Equal(hosts, d.hosts) {
 		d.hosts = hosts
 		d.reviewClash()
+		if d.checker != nil {
+			d.checker.HostChanged()
+		}
+	}
+	if d.mapper != nil { // a route may have changed
+		d.mapper.HostChanged()
 	}
 }
 

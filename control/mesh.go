@@ -38,7 +38,8 @@ type mesh struct {
 	stun    *natpunch.STUN // nil: switched off
 
 	stunServers []netip.AddrPort
-	natDetail   string // what was said of the NAT last
+	natDetail   string             // what was said of the NAT last
+	measured    natpunch.NATStatus // from ports besides the node's own
 
 	vantage4, vantage6 vantage
 

@@ -11,11 +11,6 @@ import (
 	"github.com/credant/credant/natpunch/netcheck"
 )
 
-// defaultSTUN are public servers, run by different people, of which the later
-// ones offer RFC 5780. Nothing depends on them: members tell each other what they
-// see.
-var defaultSTUN = netcheck.DefaultServers()[:5]
-
 // maxSTUNServers bounds the addresses that names resolve to.
 const maxSTUNServers = 16
 
@@ -59,7 +54,56 @@ func (m *mesh) behavior(now time.Time) (nat4, nat6 wire.NATBehavior) {
 	if status.IPv6.Mapping != natpunch.UnknownBehavior {
 		nat6 = status.IPv6.Record()
 	}
-	return nat4, nat6
+	return withMeasured(nat4, m.measured.IPv4.Record()), withMeasured(nat6, m.measured.IPv6.Record())
+}
+
+// withMeasured adds what was measured from ports besides the node's own, whose own
+// mapping is known best by itself.
+func withMeasured(own, measured wire.NATBehavior) wire.NATBehavior {
+	if own.Mapping != natpunch.UnknownBehavior {
+		measured.Mapping, measured.PortPreserved = own.Mapping, own.PortPreserved
+	}
+	return measured
+}
+
+// natMeasured takes a measurement of the NATs.
+func (m *mesh) natMeasured(now time.Time, s natpunch.NATStatus) {
+	m.measured = s
+	if r := m.publisher.record; m.publisher.count > 0 {
+		nat4, nat6 := m.behavior(now)
+		m.publisher.dirty = m.publisher.dirty || nat4 != r.NAT4 || nat6 != r.NAT6
+	}
+}
+
+// newChecker measures what takes ports besides the node's own.
+func (d *daemon) newChecker() *netcheck.Runner {
+	return netcheck.NewRunner(netcheck.RunnerConfig{
+		Servers: func() []netip.AddrPort {
+			if known := d.servers.Load(); known != nil {
+				return *known
+			}
+			return nil
+		},
+		Lifetime: netcheck.RunnerLifetime,
+		Done: func(s natpunch.NATStatus) {
+			select {
+			case d.measured <- s:
+			default: // several wait already
+			}
+		},
+		Log: d.log,
+	})
+}
+
+// serversChanged lets the checker know of STUN servers.
+func (d *daemon) serversChanged() {
+	before := d.servers.Load()
+	if d.checker == nil || len(d.mesh.stunServers) == 0 || before != nil && len(*before) == len(d.mesh.stunServers) {
+		return // they only ever become more
+	}
+	known := slices.Clone(d.mesh.stunServers)
+	d.servers.Store(&known)
+	d.checker.ServersChanged()
 }
 
 // nat says what is known of the NAT before this node: what the STUN servers
@@ -68,7 +112,7 @@ func (m *mesh) nat(now time.Time) localapi.NAT {
 	var nat localapi.NAT
 	if m.stun != nil {
 		status := m.stun.Result()
-		nat = localapi.NAT{IPv4: natFamily(status.IPv4), IPv6: natFamily(status.IPv6)}
+		nat = localapi.NAT{IPv4: natFamily(withProbe(status.IPv4, m.measured.IPv4)), IPv6: natFamily(withProbe(status.IPv6, m.measured.IPv6))}
 	}
 	nat4, nat6 := m.behavior(now)
 	m.natFromMembers(now, &nat.IPv4, nat4, netip.Addr.Is4)
@@ -76,8 +120,18 @@ func (m *mesh) nat(now time.Time) localapi.NAT {
 	return nat
 }
 
+// withProbe is withMeasured for people.
+func withProbe(own, measured natpunch.FamilyStatus) natpunch.FamilyStatus {
+	own.Filtering, own.Hairpin, own.Lifetime = measured.Filtering, measured.Hairpin, measured.Lifetime
+	own.Step, own.Low, own.High = measured.Step, measured.Low, measured.High
+	return own
+}
+
 func natFamily(s natpunch.FamilyStatus) localapi.NATFamily {
-	f := localapi.NATFamily{PortPreserved: s.PortPreserved, Detail: s.Detail}
+	f := localapi.NATFamily{
+		PortPreserved: s.PortPreserved, Detail: s.Detail, Hairpin: s.Hairpin, Step: s.Step,
+		LowPort: s.Low, HighPort: s.High, Lifetime: int(s.Lifetime / time.Second),
+	}
 	if s.Translated != nil && !*s.Translated {
 		f.Mapping = "none"
 	} else if s.Mapping != natpunch.UnknownBehavior {

@@ -50,16 +50,21 @@ func (b *noteBoard) want(w noteWants, note []byte) {
 	}
 	if old := b.leave.Load(); old == nil && len(w.leave) > 0 || old != nil && !slices.Equal(*old, w.leave) {
 		b.leave.Store(&w.leave)
-		select {
-		case b.wake <- struct{}{}:
-		default:
-		}
+		notify(b.wake)
 	}
 	for _, at := range w.look {
 		select {
 		case b.looks <- at:
 		default: // the mesh asks again
 		}
+	}
+}
+
+// notify leaves a note in a channel that holds one. It never blocks.
+func notify(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 

@@ -39,6 +39,7 @@ type publisher struct {
 	count     int
 	hosts     []netip.Prefix
 	reflexive []sighting
+	mapped    []netip.AddrPort // forwarded to this node by a gateway
 }
 
 // sighting is an address that somebody outside saw this node at.
@@ -98,6 +99,9 @@ func (m *mesh) candidates(now time.Time) []wire.Candidate {
 		if a := p.Addr(); !a.IsLinkLocalUnicast() {
 			add(wire.Host, netip.AddrPortFrom(a, m.self.port))
 		}
+	}
+	for _, a := range m.publisher.mapped {
+		add(wire.ServerReflexive, a)
 	}
 	seen := slices.Clone(m.publisher.reflexive)
 	slices.SortStableFunc(seen, func(a, b sighting) int { return b.at.Compare(a.at) })

@@ -12,6 +12,7 @@ import (
 	"github.com/credant/credant/discovery/lan"
 	"github.com/credant/credant/discovery/mainline"
 	"github.com/credant/credant/discovery/static"
+	"github.com/credant/credant/natpunch/netcheck"
 )
 
 // sources are what names addresses. A nil one is switched off.
@@ -75,7 +76,7 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 	if !d.config.NoSTUN {
 		servers := d.config.STUN
 		if servers == nil {
-			servers = defaultSTUN
+			servers = netcheck.DefaultServers()
 		}
 		s.stun = static.New(static.Config{Addresses: servers, Found: found(sourceSTUN), Log: d.log})
 	}

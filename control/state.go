@@ -25,6 +25,7 @@ import (
 //	network.key   the network key, one line of base64; never the passphrase
 //	node.key      identity: this node's private keys, bound to the machine id
 //	memory.json   what is convenient to keep: port, interface, addresses
+//	mappings.json what routers were asked to forward (package portmap)
 //	cache         members and DHT nodes that answered (package discovery)
 //
 // A file that cannot be read or understood is an error that names it. Keys are
@@ -209,17 +210,25 @@ func (m memory) save(stateDir, network string) error {
 	if err != nil {
 		return err
 	}
-	dir := networkDir(stateDir, network)
-	tmp, err := os.CreateTemp(dir, "memory-*")
-	if err != nil {
+	if err := replaceFile(filepath.Join(networkDir(stateDir, network), "memory.json"), append(b, '\n')); err != nil {
 		return fmt.Errorf("remember port and address: %w", err)
+	}
+	return nil
+}
+
+// replaceFile writes a file in the place of another, whole or not at all, for its
+// owner alone.
+func replaceFile(path string, content []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-*")
+	if err != nil {
+		return err
 	}
 	defer os.Remove(tmp.Name()) // gone already when all went well
-	_, err = tmp.Write(append(b, '\n'))
+	_, err = tmp.Write(content)
 	if err := errors.Join(err, tmp.Close()); err != nil {
-		return fmt.Errorf("remember port and address: %w", err)
+		return err
 	}
-	return os.Rename(tmp.Name(), filepath.Join(dir, "memory.json"))
+	return os.Rename(tmp.Name(), path)
 }
 
 // randomPort picks a UDP port below Linux's default ephemeral range (32768 and

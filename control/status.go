@@ -38,6 +38,7 @@ func (d *daemon) status(now time.Time) localapi.Status {
 		Drops:      d.statusDrops(),
 		Notices:    append([]string{}, d.notices...),
 	}
+	s.Self.PortMapping = d.statusMapping()
 	if !d.device.HasIPv6() {
 		s.Self.Addresses = s.Self.Addresses[:len(m.addressing.own)]
 		if len(s.Self.Addresses) == 0 {

@@ -19,6 +19,9 @@ func renderStatus(w io.Writer, s localapi.Status, now time.Time, st style, verbo
 	fields = append(fields, selfFields(s)...)
 	fields = append(fields, field{"network id", s.NetworkID})
 	fields = append(fields, natFields(s.Self.NAT)...)
+	if m := s.Self.PortMapping; m != nil && m.Detail != "" {
+		fields = append(fields, field{"router", m.Detail})
+	}
 	if verbose {
 		fields = append(fields, verboseFields(s)...)
 	}

@@ -34,6 +34,8 @@ type settings struct {
 	noDHT         bool
 	noLAN         bool
 	noPublicRelay bool
+	noPortMapping bool
+	noSpray       bool
 
 	foreground bool
 	logLevel   slog.Level
@@ -66,6 +68,8 @@ func (s *settings) flagSet() *pflag.FlagSet {
 	cli.Many(fs, "dht-bootstrap", &s.dhtBootstrap, "HOST:PORT", cli.ParseHostPort("router.example.org:6881"), "DHT node to begin with instead of the public ones; repeatable")
 	cli.Many(fs, "stun", &s.stun, "HOST:PORT", cli.ParseHostPort("stun.example.org:3478"), "STUN server to ask instead of the public ones; repeatable")
 	fs.BoolVar(&s.noSTUN, "no-stun", false, "ask no STUN server")
+	fs.BoolVar(&s.noPortMapping, "no-port-mapping", false, "ask no router to forward the port")
+	fs.BoolVar(&s.noSpray, "no-spray", false, "open a path by one port at a time, where the NAT in between takes many guesses")
 	fs.BoolVar(&s.noDHT, "no-dht", false, "do not search on the BitTorrent DHT")
 	fs.BoolVar(&s.noLAN, "no-lan", false, "do not search on the local network")
 	cli.One(fs, "backend", &s.backend, "KIND", "auto", cli.OneOf(backends...), "WireGuard to use: auto, kernel or embedded")
@@ -98,6 +102,8 @@ func (s *settings) config(log *slog.Logger) control.Config {
 		STUN:          s.stun,
 		NoSTUN:        s.noSTUN,
 		NoDHT:         s.noDHT,
+		NoPortMapping: s.noPortMapping,
+		NoSpray:       s.noSpray,
 		NoLAN:         s.noLAN,
 		Backend:       s.backend,
 		StateDir:      s.stateDir,

@@ -35,6 +35,23 @@ type Self struct {
 	Addresses  []string    `json:"addresses"`  // overlay, IPv4 first
 	Candidates []Candidate `json:"candidates"`
 	NAT        NAT         `json:"nat"`
+	// PortMapping is what routers do for this node; null where it is switched off.
+	PortMapping *PortMapping `json:"port_mapping"`
+}
+
+// PortMapping is what routers were asked to forward to this node.
+type PortMapping struct {
+	Detail   string    `json:"detail"` // a sentence for a person
+	Mappings []Mapping `json:"mappings"`
+}
+
+// Mapping is a port that a router forwards.
+type Mapping struct {
+	Protocol string `json:"protocol"` // "pcp", "nat-pmp", "upnp-igd2", "upnp-igd1"
+	Gateway  string `json:"gateway"`
+	External string `json:"external,omitempty"` // where the world finds it
+	Usable   bool   `json:"usable"`             // External is a public address
+	Pinhole  bool   `json:"pinhole,omitempty"`  // a hole in an IPv6 firewall
 }
 
 // Candidate is a transport address at which a node may be reached, with
@@ -56,7 +73,12 @@ type NATFamily struct {
 	Filtering     string   `json:"filtering,omitempty"` // the same words
 	PortPreserved *bool    `json:"port_preserved,omitempty"`
 	Reflexive     []string `json:"reflexive,omitempty"` // addresses that others saw
-	Detail        string   `json:"detail,omitempty"`    // what it means, for a person
+	Hairpin       *bool    `json:"hairpin,omitempty"`
+	Step          int      `json:"step,omitempty"` // between the ports of mappings that follow each other
+	LowPort       uint16   `json:"low_port,omitempty"`
+	HighPort      uint16   `json:"high_port,omitempty"`        // the block that ports are taken from
+	Lifetime      int      `json:"lifetime_seconds,omitempty"` // of a mapping that is left alone
+	Detail        string   `json:"detail,omitempty"`           // what it means, for a person
 }
 
 // Peer is another node of the network.
