@@ -16,24 +16,23 @@ const namedAddresses = 3
 // WhyNotDirect says in plain words why the peer is not reached directly. It is
 // empty when it is, and for a peer that is not set.
 func (a *Agent) WhyNotDirect(node keys.NodePublic) string {
-	c, ok := a.peers[node]
-	if !ok || c.selected != nil && !c.selected.relayed() {
-		return ""
-	}
-	return c.whyNotDirect()
+	return a.Reason(node).Text
 }
 
-func (l *checkList) whyNotDirect() string {
+func (l *checkList) whyNotDirect() Reason {
+	if state := l.spray.attempt.state; state > asking {
+		return Reason{Code: ReasonPunching, Text: "trying many ports, because one NAT takes another port for each destination"}
+	}
 	var tried []*candidatePair
 	for _, p := range l.pairs {
 		switch {
 		case p.relayed():
 		case l.avoids(l.agent.now, p.base, p.remote):
-			return "checks of " + p.remote.String() + " are answered, but traffic did not follow there"
+			return Reason{Code: ReasonNoTraffic, Text: "checks of " + p.remote.String() + " are answered, but traffic did not follow there"}
 		case p.pending(), p == l.exchange.pair, !l.relays.search.begin.IsZero():
-			return "looking for a direct path"
+			return Reason{Code: ReasonSearching, Text: "looking for a direct path"}
 		case p.state == succeeded:
-			return "a direct path was found, and the peer has yet to follow"
+			return Reason{Code: ReasonNominating, Text: "a direct path was found, and the peer has yet to follow"}
 		default:
 			tried = append(tried, p)
 		}
@@ -41,7 +40,9 @@ func (l *checkList) whyNotDirect() string {
 	if len(tried) == 0 {
 		return l.nothingToCheck()
 	}
-	return l.unanswered(tried)
+	r := l.mapping()
+	r.Text = l.unanswered(tried)
+	return r
 }
 
 // reason says in plain words why there is no path.
@@ -71,7 +72,7 @@ func (l *checkList) missing() string {
 	case slices.ContainsFunc(relayed, answered):
 		return "the peer answered through a relay (" + list(relayed) + "), but chose no path"
 	case len(direct) == 0:
-		s = l.nothingToCheck()
+		s = l.nothingToCheck().Text
 	default:
 		s = l.unanswered(direct)
 	}
@@ -108,27 +109,12 @@ func (l *checkList) unanswered(direct []*candidatePair) string {
 	if n := len(remotes(direct)); n > 1 {
 		where = fmt.Sprintf("at any of the peer's %d addresses (%s)", n, list(direct))
 	}
-	return "no answer " + where + l.likelyCause()
-}
-
-// likelyCause names what the NATs have to do with it, as far as they are known.
-func (l *checkList) likelyCause() string {
-	own, its := dependent(l.agent.site.NAT4), dependent(l.nat4)
-	switch {
-	case own && its:
-		return ": both NATs take another port for each destination, so neither side knows where to send"
-	case own:
-		return ": this host's NAT takes another port for each destination, which a NAT at the other end seldom lets in"
-	case its:
-		return ": the peer's NAT takes another port for each destination, so the peer is not where it says"
-	default:
-		return ""
-	}
+	return "no answer " + where + l.mapping().Text
 }
 
 func dependent(n wire.NATBehavior) bool { return n.Mapping > wire.EndpointIndependent }
 
-func (l *checkList) nothingToCheck() string {
+func (l *checkList) nothingToCheck() Reason {
 	s := &l.agent.site
 	var ipv4, ipv6, hidden bool
 	for _, c := range l.announced {
@@ -145,14 +131,14 @@ func (l *checkList) nothingToCheck() string {
 	}
 	switch {
 	case !s.HasIPv4 && !s.HasIPv6:
-		return "this host has no network"
+		return Reason{Code: ReasonNoNetwork, Text: "this host has no network"}
 	case ipv6 && !hidden:
-		return "the peer has only IPv6 addresses, and this host has no IPv6"
+		return Reason{Code: ReasonNoIPv6, Text: "the peer has only IPv6 addresses, and this host has no IPv6", Mend: "IPv6 on this host, or IPv4 on the peer, would make it direct"}
 	case ipv4 && !hidden:
-		return "the peer has only IPv4 addresses, and this host has no IPv4"
+		return Reason{Code: ReasonNoIPv4, Text: "the peer has only IPv4 addresses, and this host has no IPv4", Mend: "IPv4 on this host, or IPv6 on the peer, would make it direct"}
 	case hidden:
-		return "the peer knows only addresses inside another private network"
+		return Reason{Code: ReasonOtherNetwork, Text: "the peer knows only addresses inside another private network", Mend: "a STUN server that the peer can reach, or another member, would tell it where it is"}
 	default:
-		return "the peer has not told an address yet"
+		return Reason{Code: ReasonNoAddress, Text: "the peer has not told an address yet"}
 	}
 }

@@ -322,6 +322,9 @@ func boolInt(b bool) int {
 func (l *checkList) timeUp(now time.Time) {
 	switch a := &l.spray.attempt; {
 	case !a.asker:
+		if a.state == lingering {
+			l.spray.last = missed
+		}
 		l.sprayOver(now, abandoned)
 	case a.state == asking:
 		l.sprayOver(now, unanswered)
