@@ -20,6 +20,7 @@ type vectors struct {
 		Round                bool
 		Prefers, Opens       bool
 		Observed             netip.AddrPort
+		Offer                offer
 	}
 	RefusedBodies []struct{ Name, Body string } `json:"refused_bodies"`
 }
@@ -46,9 +47,10 @@ func TestCheckVectors(t *testing.T) {
 	for _, v := range loadVectors(t).Checks {
 		t.Run(v.Name, func(t *testing.T) {
 			c := check{
-				Type: map[string]checkType{"ping": ping, "pong": pong}[v.Type], Number: v.Number,
+				Type: map[string]checkType{"ping": ping, "pong": pong, "punch": punch}[v.Type], Number: v.Number,
 				ID: transactionID(unhex(t, v.ID)), Nominated: v.Nominated, Seeking: v.Seeking, Observed: v.Observed, Round: v.Round,
 				Prefers: v.Prefers, Opens: v.Opens,
+				Offer: v.Offer,
 			}
 			want := unhex(t, v.Body)
 			if got := appendCheck([]byte("x"), c); !bytes.Equal(got[1:], want) || got[0] != 'x' {
@@ -83,6 +85,13 @@ func TestEveryCheckFits(t *testing.T) {
 	c := check{
 		Type: ping, Number: 1<<64 - 1, ID: testID, Nominated: true, Seeking: true, Round: true, Prefers: true, Opens: true,
 		Observed: netip.MustParseAddrPort("[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
+	}
+	asks := check{
+		Type: ping, Number: 1<<64 - 1, ID: testID, Seeking: true,
+		Offer: offer{Kind: 255, Phase: 255, Attempt: 1<<32 - 1, Step: -1 << 15, Next: 1<<16 - 1, Low: 1<<16 - 1, High: 1<<16 - 1},
+	}
+	if b, err := sealCheck(&ab, asks); err != nil || len(b) != wire.CheckSize || len(appendOffer(nil, asks.Offer)) > maxOffer {
+		t.Fatalf("%d bytes, %v", len(b), err)
 	}
 	b, err := sealCheck(&ab, c)
 	if err != nil || len(b) != wire.CheckSize {
