@@ -269,6 +269,7 @@ func (d *daemon) begin(ctx context.Context) error {
 	for _, m := range d.cache.cache.Members {
 		d.mesh.recall(now, wall, m.Signed, d.cache.cache.AgeAt(wall, m), m.Addr, adopted)
 	}
+	d.uplinksChanged()
 	d.mesh.hostChanged(now, hosts)
 	d.puncher.adopt(now, d.mesh, d.device.Kept())
 	if _, err := d.device.Apply(ctx, d.mesh.desired()); err != nil {
@@ -347,6 +348,7 @@ func (d *daemon) hostChanged() {
 		d.log.Warn("read the host's addresses", "err", err)
 		return
 	}
+	d.uplinksChanged()
 	d.mesh.hostChanged(time.Now(), hosts)
 	if !slices.Equal(hosts, d.hosts) {
 		d.hosts = hosts
@@ -357,6 +359,14 @@ func (d *daemon) hostChanged() {
 	}
 	if d.mapper != nil { // a route may have changed
 		d.mapper.HostChanged()
+	}
+}
+
+func (d *daemon) uplinksChanged() {
+	all, err := wgsetup.Uplinks()
+	d.warn("list the ways out", err)
+	if err == nil {
+		d.mesh.uplinksChanged(time.Now(), all)
 	}
 }
 

@@ -34,6 +34,7 @@ type endpointChange struct {
 }
 
 type outgoing struct {
+	from netip.Addr // zero: wherever the host routes
 	to   netip.AddrPort
 	data []byte
 }
@@ -48,7 +49,7 @@ type steering interface {
 
 // steer carries out what concerns single peers. A datagram that cannot be sent
 // is no error: the machines behind it count on loss.
-func (e effects) steer(device steering, send func([]byte, netip.AddrPort) error) error {
+func (e effects) steer(device steering, send func(outgoing) error) error {
 	var errs []error
 	if e.redirect {
 		errs = append(errs, device.SetRedirects(e.redirects))
@@ -57,7 +58,7 @@ func (e effects) steer(device steering, send func([]byte, netip.AddrPort) error)
 		errs = append(errs, device.SetEndpoint(c.peer, c.addr))
 	}
 	for _, s := range e.sends {
-		_ = send(s.data, s.to)
+		_ = send(s)
 	}
 	for _, peer := range e.resets {
 		errs = append(errs, device.Reset(peer))

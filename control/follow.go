@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/credant/credant/natpunch"
@@ -187,10 +188,11 @@ func (m *mesh) followEndpoint(now time.Time, p *peer) {
 	if p.announces(have) && now.Sub(p.strayed.at) < strayTime {
 		return // its packets may be ahead of the choice that both are making
 	}
-	p.path, p.movedAt = natpunch.Path{Addr: have}, now
+	before := p.path
+	p.path, p.movedAt = natpunch.Path{Addr: have, Base: before.Base}, now
 	m.relays.dirty = true
 	if p.isRelayed(now, have) {
-		p.path.Kind = natpunch.Relay
+		p.path.Kind, p.path.Base = natpunch.Relay, netip.Addr{}
 	} else {
 		p.lastAddr = have
 	}

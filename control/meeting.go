@@ -80,7 +80,7 @@ func sourceWord(s discovery.Source) string {
 func (m *mesh) checked(now, wall time.Time, a natpunch.Action) (more bool) {
 	switch a := a.(type) {
 	case natpunch.Send:
-		m.send(a.To, a.Data)
+		m.sendFrom(a.From, a.To, a.Data)
 		return false
 	case natpunch.Reflexive:
 		m.seenAt(now, a.Addr)

@@ -42,6 +42,7 @@ type mesh struct {
 	measured    natpunch.NATStatus // from ports besides the node's own
 
 	vantage4, vantage6 vantage
+	uplinks            uplinks
 
 	relays      relays
 	blob        []byte // this node's record, sealed for rendezvous
@@ -146,6 +147,9 @@ func (m *mesh) dispatch(now, wall time.Time, d datagram) string {
 		if m.stun == nil {
 			return "stun-unasked"
 		}
+		if s := m.uplinks.stun[d.on]; s != nil {
+			return s.Receive(now, d.from, d.data)
+		}
 		return m.stun.Receive(now, d.from, d.data)
 	}
 	if relaywire.IsRelay(d.data) {
@@ -159,7 +163,7 @@ func (m *mesh) dispatch(now, wall time.Time, d datagram) string {
 	case wire.KindHello:
 		return m.greeter.Receive(now, d.from, d.data)
 	case wire.KindCheck:
-		return m.agent.Receive(now, d.from, d.data)
+		return m.agent.ReceiveOn(now, d.from, d.on, d.data)
 	case wire.KindSignal:
 		return m.receiveSignal(now, wall, d.data)
 	default:
@@ -227,6 +231,7 @@ func (m *mesh) step(now, wall time.Time) (more bool) {
 			m.send(s.To, s.Data)
 		}
 		m.stunChanged(now)
+		m.stepUplinks(now)
 	}
 	m.startSessions(now)
 	m.stepHeard(now)
@@ -277,6 +282,7 @@ func (m *mesh) next(now time.Time) time.Time {
 		sooner(t)
 	}
 	m.nextRelays(sooner)
+	m.nextUplinks(sooner)
 	m.nextNotes(sooner)
 	sooner(m.lookedAt.Add(m.lookEvery(now)))
 	sooner(m.addressing.due())
@@ -317,7 +323,7 @@ func (m *mesh) lookEvery(now time.Time) time.Duration {
 }
 
 func (m *mesh) send(to netip.AddrPort, b []byte) {
-	m.out.sends = append(m.out.sends, outgoing{to, b})
+	m.out.sends = append(m.out.sends, outgoing{to: to, data: b})
 }
 
 func (m *mesh) event(kind, peer, text string, ready bool) {
@@ -350,6 +356,7 @@ func (m *mesh) desired() wgsetup.Desired {
 	if len(m.addressing.own) > 0 {
 		d.Routes = append(d.Routes, m.addressing.prefix)
 	}
+	d.Underlay = m.underlay()
 	held := holders(m.claims())
 	for _, p := range m.peers {
 		if !p.installed {

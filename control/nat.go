@@ -21,6 +21,9 @@ func (m *mesh) addSTUN(addr netip.AddrPort) {
 	}
 	m.stunServers = append(m.stunServers, addr)
 	m.stun.SetServers(m.stunServers)
+	for _, s := range m.uplinks.stun {
+		s.SetServers(m.stunServers)
+	}
 }
 
 // stunChanged takes over what the STUN servers say.

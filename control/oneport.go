@@ -16,14 +16,16 @@ import (
 // sidePort is what control needs of WireGuard's port beside WireGuard itself.
 type sidePort interface {
 	LocalAddr() net.Addr
-	ReadFromUDPAddrPort([]byte) (int, netip.AddrPort, error)
+	ReadOnUDPAddrPort([]byte) (int, netip.AddrPort, netip.Addr, error)
 	WriteToUDPAddrPort([]byte, netip.AddrPort) (int, error)
+	WriteFromUDPAddrPort([]byte, netip.Addr, netip.AddrPort) (int, error)
 }
 
 // datagram is one that came in, and its first bytes' verdict. Its buffer goes
 // back with release: a flood must not become garbage.
 type datagram struct {
 	from netip.AddrPort
+	on   netip.Addr // the address of this host that it came to; zero: not known
 	kind demux.Kind
 	data []byte
 	// extra is the short-lived port it came to; nil: the node's own.
@@ -75,7 +77,7 @@ func (p *onePort) release(b []byte) {
 func (p *onePort) Run(ctx context.Context) error {
 	for {
 		b := p.buffer()
-		n, from, err := p.side.ReadFromUDPAddrPort(b)
+		n, from, on, err := p.side.ReadOnUDPAddrPort(b)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -88,14 +90,14 @@ func (p *onePort) Run(ctx context.Context) error {
 		case n > largestDatagram:
 			p.drop(b, "size")
 		default:
-			p.handle(b[:n], from)
+			p.handle(b[:n], from, on)
 		}
 	}
 }
 
 // handle takes the buffer over.
-func (p *onePort) handle(b []byte, from netip.AddrPort) {
-	d := datagram{from: from, kind: demux.Classify(b), data: b}
+func (p *onePort) handle(b []byte, from netip.AddrPort, on netip.Addr) {
+	d := datagram{from: from, on: on, kind: demux.Classify(b), data: b}
 	switch d.kind {
 	case demux.DHT:
 		if !p.dht[from.Addr().Is6()].deliver(d) {
@@ -132,8 +134,8 @@ func (p *onePort) drop(b []byte, reason string) {
 	p.release(b)
 }
 
-func (p *onePort) send(b []byte, to netip.AddrPort) error {
-	_, err := p.side.WriteToUDPAddrPort(b, to)
+func (p *onePort) send(o outgoing) error {
+	_, err := p.side.WriteFromUDPAddrPort(o.data, o.from, o.to)
 	return err
 }
 

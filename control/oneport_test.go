@@ -25,12 +25,17 @@ func newMemoryPort() *memoryPort {
 
 func (p *memoryPort) LocalAddr() net.Addr { return &net.UDPAddr{Port: 20001} }
 
-func (p *memoryPort) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+func (p *memoryPort) ReadOnUDPAddrPort(b []byte) (int, netip.AddrPort, netip.Addr, error) {
 	d, ok := <-p.in
 	if !ok {
-		return 0, netip.AddrPort{}, net.ErrClosed
+		return 0, netip.AddrPort{}, netip.Addr{}, net.ErrClosed
 	}
-	return copy(b, d.data), d.from, nil
+	return copy(b, d.data), d.from, d.on, nil
+}
+
+func (p *memoryPort) WriteFromUDPAddrPort(b []byte, from netip.Addr, to netip.AddrPort) (int, error) {
+	p.sent <- datagram{from: to, on: from, data: bytes.Clone(b)}
+	return len(b), nil
 }
 
 func (p *memoryPort) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
@@ -80,8 +85,8 @@ func TestOnePortIsBounded(t *testing.T) {
 	d := newDrops()
 	p := newOnePort(newMemoryPort(), d)
 	for range 2 * inboxSize {
-		p.handle(append(p.buffer()[:0], 0xa1, 1), from4)
-		p.handle(append(p.buffer()[:0], "d1:y1:re"...), from4)
+		p.handle(append(p.buffer()[:0], 0xa1, 1), from4, netip.Addr{})
+		p.handle(append(p.buffer()[:0], "d1:y1:re"...), from4, netip.Addr{})
 	}
 	got := d.snapshot()
 	if got["busy"] != inboxSize || got["dht-busy"] != 2*inboxSize-dhtQueueSize {

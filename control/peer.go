@@ -143,6 +143,7 @@ func (m *mesh) install(now time.Time, p *peer, path natpunch.Path) {
 		p.lastAddr = path.Addr
 	}
 	p.path = path
+	m.rebased(p, before)
 	if moved {
 		p.movedAt = now
 		m.relays.dirty = true

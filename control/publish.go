@@ -188,7 +188,7 @@ func (m *mesh) hostChanged(now time.Time, hosts []netip.Prefix) {
 
 // tellLocal lets the other machines know what this host is.
 func (m *mesh) tellLocal(now time.Time) {
-	local := natpunch.Local{Prefixes: m.publisher.hosts, Candidates: m.candidates(now)}
+	local := natpunch.Local{Prefixes: m.publisher.hosts, Candidates: m.candidates(now), Bases: m.uplinks.bases}
 	var own []netip.AddrPort
 	for _, p := range m.publisher.hosts {
 		local.HasIPv4 = local.HasIPv4 || p.Addr().Is4()

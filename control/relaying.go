@@ -230,7 +230,7 @@ func (m *mesh) measure(now time.Time, p *peer) {
 	if p.activity.lately(now) {
 		every = measureUsed
 	}
-	if p.viaRelay() && now.Sub(p.measuredAt) >= every {
+	if (p.viaRelay() || p.path.Base.IsValid()) && now.Sub(p.measuredAt) >= every {
 		p.measuredAt = now
 		m.agent.Measure(now, p.node)
 	}

@@ -216,12 +216,12 @@ func (h *simHost) perform(e effects) {
 	if e.apply {
 		h.device.apply(h.mesh.desired())
 	}
-	if err := e.steer(h.device, func(b []byte, to netip.AddrPort) error {
+	if err := e.steer(h.device, func(o outgoing) error {
 		h.w.sent++
 		if h.spy != nil {
-			h.spy(to, b)
+			h.spy(o.to, o.data)
 		}
-		h.w.send(h, to, b)
+		h.w.send(h, o.to, o.data)
 		return nil
 	}); err != nil {
 		h.w.t.Errorf("%s: %v", h.name, err)

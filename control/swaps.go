@@ -118,6 +118,7 @@ func (v *move) redirects(now time.Time, to netip.AddrPort, can func(from, to net
 func (m *mesh) swapDone(now time.Time, p *peer, outcome swap.Outcome) {
 	before := p.move.before
 	p.move = nil
+	m.out.apply = m.out.apply || before.Base.IsValid() // the old endpoint needs no route any more
 	if outcome != swap.WentBack {
 		return
 	}

@@ -93,7 +93,8 @@ func (l *checkList) rebase() {
 		}
 		to := bases[0]
 		other := func(o *candidatePair) bool { return o != p && o.remote == p.remote && o.base == to }
-		if p.base.IsValid() && (to.IsValid() || !slices.Contains(l.agent.site.own, p.base)) || slices.ContainsFunc(l.pairs, other) {
+		left := !p.base.IsValid() || !to.IsValid() && slices.Contains(l.agent.site.uplinks, p.base)
+		if !left || slices.ContainsFunc(l.pairs, other) {
 			p.gone = true
 			p.stop()
 			continue

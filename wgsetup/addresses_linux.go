@@ -182,5 +182,28 @@ func (h *host) snapshot() string {
 			fmt.Fprintln(&b, r.Gw, r.LinkIndex, r.Src)
 		}
 	}
+	h.secondWays(&b)
 	return b.String()
+}
+
+// secondWays writes which links lead out though the host prefers another one.
+func (h *host) secondWays(b *strings.Builder) {
+	links, err := h.links()
+	fmt.Fprintln(b, err)
+	asked := 0
+	for _, l := range links {
+		a := l.Attrs()
+		if a.Flags&net.FlagUp == 0 || a.Flags&net.FlagLoopback != 0 || a.MasterIndex != 0 || marked(a.Alias) || asked == maxUplinks {
+			continue
+		}
+		asked++
+		for _, ip := range []net.IP{outside[0], outside[2]} {
+			routes, _ := h.nl.RouteGetWithOptions(ip, &netlink.RouteGetOptions{OifIndex: a.Index})
+			for _, r := range routes {
+				if r.Gw != nil { // else the kernel takes all for neighbours
+					fmt.Fprintln(b, a.Index, r.Gw, r.Src, a.RawFlags&unix.IFF_LOWER_UP)
+				}
+			}
+		}
+	}
 }
