@@ -85,7 +85,7 @@ func (d *Device) Drops() map[string]uint64 { return d.backend.drops() }
 type ICMPError = sideport.ICMPError
 
 // ICMPErrors receives them while somebody reads the side port; those that wait
-// too long are dropped. The embedded backend has none, and it is nil.
+// too long are dropped.
 func (d *Device) ICMPErrors() <-chan ICMPError { return d.backend.icmpErrors() }
 
 // Changes receives an element after addresses, links or routes of the host

@@ -187,9 +187,7 @@ func (e *embeddedBackend) kept() []Kept {
 
 func (e *embeddedBackend) drops() map[string]uint64 { return e.side.Drops() }
 
-// icmpErrors is nil: an unconnected socket that asks for them would also have
-// WireGuard's own datagrams fail.
-func (e *embeddedBackend) icmpErrors() <-chan ICMPError { return nil }
+func (e *embeddedBackend) icmpErrors() <-chan ICMPError { return e.side.Errors() }
 
 func (e *embeddedBackend) close() error {
 	err := e.side.Close()

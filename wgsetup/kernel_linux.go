@@ -113,7 +113,9 @@ func (k *kernelBackend) follow(port uint16, mark int) error {
 
 // routedPorts has the side port's own too: it becomes WireGuard's after the route was
 // chosen.
-func (k *kernelBackend) routedPorts() []uint16 { return []uint16{k.side.WireGuardPort(), k.side.OwnPort()} }
+func (k *kernelBackend) routedPorts() []uint16 {
+	return []uint16{k.side.WireGuardPort(), k.side.OwnPort()}
+}
 
 func (k *kernelBackend) hostChanged() { k.side.HostChanged() }
 

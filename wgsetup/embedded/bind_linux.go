@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/net/ipv6"
 	"golang.zx2c4.com/wireguard/conn"
+
+	"github.com/credant/credant/wgsetup/internal/icmp"
 )
 
 // Bind is WireGuard's UDP socket, one a family. It keeps WireGuard's datagrams
@@ -64,7 +66,7 @@ func (b *Bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	}
 	var err error
 	for range 100 {
-		if b.v4, b.v6, err = listen(port); port != 0 || !errors.Is(err, syscall.EADDRINUSE) {
+		if b.v4, b.v6, err = listen(port, b.side.errs); port != 0 || !errors.Is(err, syscall.EADDRINUSE) {
 			break
 		}
 	}
@@ -88,15 +90,15 @@ func (b *Bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 }
 
 // listen binds IPv4 and then IPv6 to the port that it got.
-func listen(port uint16) (v4, v6 *socket, err error) {
-	v4, err = newSocket("udp4", port)
+func listen(port uint16, errs *icmp.Queue) (v4, v6 *socket, err error) {
+	v4, err = newSocket("udp4", port, errs)
 	if err != nil && !errors.Is(err, syscall.EAFNOSUPPORT) {
 		return nil, nil, err
 	}
 	if v4 != nil {
 		port = v4.port
 	}
-	v6, err = newSocket("udp6", port)
+	v6, err = newSocket("udp6", port, errs)
 	if err != nil && (v4 == nil || !errors.Is(err, syscall.EAFNOSUPPORT)) {
 		if v4 != nil {
 			v4.udp.Close()
@@ -157,7 +159,7 @@ func (b *Bind) socketFor(to netip.AddrPort) *socket {
 }
 
 // newSocket opens one family's socket with the options that batches need.
-func newSocket(network string, port uint16) (*socket, error) {
+func newSocket(network string, port uint16, errs *icmp.Queue) (*socket, error) {
 	config := net.ListenConfig{Control: func(network, _ string, c syscall.RawConn) error {
 		var err error
 		if controlErr := c.Control(func(fd uintptr) { err = setOptions(int(fd), network) }); controlErr != nil {
@@ -170,10 +172,17 @@ func newSocket(network string, port uint16) (*socket, error) {
 		return nil, err
 	}
 	udp := c.(*net.UDPConn)
+	raw, err := udp.SyscallConn()
+	if err != nil {
+		udp.Close()
+		return nil, err
+	}
 	s := &socket{
 		udp:   udp,
 		batch: ipv6.NewPacketConn(udp), // its batches are of both families
 		port:  uint16(udp.LocalAddr().(*net.UDPAddr).Port),
+		errs:  errs,
+		raw:   raw,
 	}
 	if err := s.probeOffload(); err != nil {
 		udp.Close()

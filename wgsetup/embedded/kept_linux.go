@@ -138,7 +138,7 @@ func (in *inlet) open(port uint16, mark uint32) (*socket, error) {
 	if in.ipv4 {
 		network = "udp4"
 	}
-	s, err := newSocket(network, port)
+	s, err := newSocket(network, port, in.own.errs)
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,7 @@ func (r *receiver) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int
 			msgs[i].OOB = msgs[i].OOB[:cap(msgs[i].OOB)]
 			msgs[i].Addr = nil
 		}
-		count, err := s.batch.ReadBatch(msgs[first:], flags)
+		count, err := s.read(msgs[first:], flags)
 		if err != nil {
 			if r.inlet.passes(s, err) {
 				continue

@@ -62,25 +62,23 @@ func (b *Bind) Send(bufs [][]byte, to conn.Endpoint) error {
 	}
 }
 
-// sendAt sends one datagram of the side port from a source that is the caller's
-// choice: it is not given up for another.
-func (b *Bind) sendAt(datagram []byte, ep *endpoint, src *sticky.Source) error {
-	s := b.socketFor(ep.dst)
-	if s == nil {
-		return unix.EAFNOSUPPORT
-	}
-	_, _, err := s.udp.WriteMsgUDPAddrPort(datagram, src.Message(), ep.dst)
-	return err
-}
-
 // write sends all messages, in as many system calls as the kernel wants.
 func (s *socket) write(msgs []ipv6.Message) error {
-	for len(msgs) > 0 {
+	s.setting.RLock()
+	defer s.setting.RUnlock()
+	for tries := 0; len(msgs) > 0; {
 		n, err := s.batch.WriteBatch(msgs, 0)
-		if err != nil {
+		switch {
+		case err == nil:
+			msgs, tries = msgs[n:], 0
+		case s.ofEarlier(err, &tries):
+		case errors.Is(err, unix.ENOBUFS):
+			// The link's queue is full, which a socket without ICMP errors is
+			// not told. What WireGuard sent is lost as on the way.
+			msgs = msgs[1:]
+		default:
 			return err
 		}
-		msgs = msgs[n:]
 	}
 	return nil
 }

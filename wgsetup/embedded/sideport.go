@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/credant/credant/wgsetup/internal/icmp"
 	"github.com/credant/credant/wgsetup/internal/sticky"
 )
 
@@ -32,6 +33,8 @@ type SidePort struct {
 	closed chan struct{}
 
 	sources *sticky.Sources // of the side port's datagrams; for WireGuard's, endpoints know
+
+	errs *icmp.Queue
 
 	oversize, overflow atomic.Uint64
 
@@ -61,6 +64,7 @@ func NewSidePort() (*SidePort, error) {
 		queue:   make(chan *received, queueSize),
 		closed:  make(chan struct{}),
 		sources: sources,
+		errs:    icmp.NewQueue(),
 	}
 	s.free.New = func() any { return new(received) }
 	s.readDeadline.init()
@@ -74,10 +78,16 @@ func (s *SidePort) HostChanged() { s.sources.HostChanged() }
 // Drops returns how many datagrams were not delivered, by reason.
 func (s *SidePort) Drops() map[string]uint64 {
 	return map[string]uint64{
-		"side-port-overflow":  s.overflow.Load(),
-		"side-port-oversized": s.oversize.Load(),
+		"side-port-overflow":      s.overflow.Load(),
+		"side-port-oversized":     s.oversize.Load(),
+		"side-port-icmp-overflow": s.errs.Missed(),
 	}
 }
+
+// Errors returns where ICMP errors about datagrams that left from the port
+// arrive, WireGuard's and the side port's, while a Bind is open. It is never
+// closed.
+func (s *SidePort) Errors() <-chan icmp.Error { return s.errs.Errors() }
 
 // deliver copies the datagram: its buffer belongs to wireguard-go.
 func (s *SidePort) deliver(datagram []byte, from netip.AddrPort, at sticky.Source) {
@@ -144,14 +154,12 @@ func (s *SidePort) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) 
 	if err != nil {
 		return 0, err
 	}
-	ep := newEndpoint(to)
-	src := s.sources.For(time.Now(), ep.dst)
-	if !src.IsZero() {
-		ep.src.Store(&src)
-	}
-	err = bind.Send([][]byte{b}, ep)
-	if !src.IsZero() && ep.src.Load() == nil {
-		s.sources.Forget(ep.dst)
+	to = unmap(to)
+	src := s.sources.For(time.Now(), to)
+	err = bind.send(b, to, src)
+	if !src.IsZero() && sticky.Lost(err) {
+		s.sources.Forget(to)
+		err = bind.send(b, to, sticky.Source{})
 	}
 	if err != nil {
 		return 0, s.opError("write", err)
@@ -170,7 +178,7 @@ func (s *SidePort) WriteFromUDPAddrPort(b []byte, from netip.Addr, to netip.Addr
 		return 0, err
 	}
 	err = s.sources.At(from, to.Addr(), func(source sticky.Source) error {
-		return bind.sendAt(b, newEndpoint(to), &source)
+		return bind.send(b, unmap(to), source)
 	})
 	if err != nil {
 		return 0, s.opError("write", err)
@@ -290,4 +298,8 @@ func (d *deadline) set(t time.Time) {
 		return
 	}
 	close(c)
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }

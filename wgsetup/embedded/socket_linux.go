@@ -3,11 +3,14 @@ package embedded
 import (
 	"encoding/binary"
 	"net"
+	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
+	"github.com/credant/credant/wgsetup/internal/icmp"
 	"github.com/credant/credant/wgsetup/internal/sticky"
 )
 
@@ -18,6 +21,11 @@ type socket struct {
 	port  uint16
 	gro   bool
 	gso   atomic.Bool
+	errs  *icmp.Queue     // nil: nobody wants ICMP errors
+	raw   syscall.RawConn // of udp
+
+	// setting is held for writing while the socket sets DF on what it sends.
+	setting sync.RWMutex
 }
 
 // socketBuffer holds about 40 ms at 1.4 Gbit/s; kernel WireGuard has no limit.
@@ -31,8 +39,10 @@ func setOptions(fd int, network string) error {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, name, socketBuffer)
 	}
 	if network == "udp4" {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1) // only hints
 		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1); err != nil {
 		return err
 	}
@@ -63,11 +73,8 @@ func (s *socket) setMark(mark uint32) error {
 }
 
 func (s *socket) control(f func(fd int) error) error {
-	raw, err := s.udp.SyscallConn()
-	if err != nil {
-		return err
-	}
-	if controlErr := raw.Control(func(fd uintptr) { err = f(int(fd)) }); controlErr != nil {
+	var err error
+	if controlErr := s.raw.Control(func(fd uintptr) { err = f(int(fd)) }); controlErr != nil {
 		return controlErr
 	}
 	return err

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/credant/credant/wgsetup/internal/icmp"
 	"github.com/credant/credant/wgsetup/internal/nft"
 	"github.com/credant/credant/wgsetup/internal/sticky"
 )
@@ -30,12 +31,12 @@ type Config struct {
 // Conn is the socket on S and the table that joins it to P. Addresses are
 // those that the network sees: LocalAddr has P, IPv4 is never IPv4-mapped.
 type Conn struct {
-	udp    *net.UDPConn
-	side   uint16
-	from   *sticky.Sources
-	errs   chan ICMPError
-	missed atomic.Uint64 // ICMP errors that nobody took
-	port   atomic.Uint32
+	udp  *net.UDPConn
+	side uint16
+	from *sticky.Sources
+	errs *icmp.Queue
+	raw  syscall.RawConn // of udp
+	port atomic.Uint32
 
 	closing sync.Once
 
@@ -61,10 +62,13 @@ func Open(c Config) (*Conn, error) {
 		udp:    udp,
 		side:   side,
 		from:   from,
-		errs:   make(chan ICMPError, maxErrors),
+		errs:   icmp.NewQueue(),
 		config: c,
 	}
 	s.port.Store(uint32(c.Port))
+	if s.raw, err = udp.SyscallConn(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	if err := s.open(c); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -80,6 +84,14 @@ func (s *Conn) open(c Config) (err error) {
 	}
 	return s.table.Set(chains(c, s.side))
 }
+
+// ICMPError is an ICMP error about a datagram that left from the port, the
+// socket's or WireGuard's own. Anybody on the way can forge one: it is a hint.
+type ICMPError = icmp.Error
+
+// Errors returns where ICMP errors arrive while somebody reads the socket. It
+// is never closed.
+func (s *Conn) Errors() <-chan ICMPError { return s.errs.Errors() }
 
 // listen finds a free S for both families and sets the socket up.
 func listen(port uint16) (*net.UDPConn, uint16, error) {
@@ -141,14 +153,11 @@ func (s *Conn) SetMark(mark int) error {
 	if mark == s.mark {
 		return nil
 	}
-	raw, err := s.udp.SyscallConn()
-	if err == nil {
-		controlErr := raw.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, mark)
-		})
-		err = errors.Join(err, controlErr)
-	}
-	if err != nil {
+	var err error
+	controlErr := s.raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, mark)
+	})
+	if err = errors.Join(err, controlErr); err != nil {
 		return fmt.Errorf("set mark of side port: %w", err)
 	}
 	s.mark = mark
@@ -196,8 +205,8 @@ func (s *Conn) ReadOnUDPAddrPort(b []byte) (int, netip.AddrPort, netip.Addr, err
 	defer controls.Put(control)
 	for {
 		n, size, _, from, err := s.udp.ReadMsgUDPAddrPort(b, control[:])
-		if err != nil && fromICMP(err) {
-			s.drainErrors()
+		if err != nil && icmp.From(err) {
+			s.errs.Drain(s.raw)
 			continue
 		}
 		if err != nil {
@@ -245,7 +254,7 @@ func (s *Conn) WriteFromUDPAddrPort(b []byte, from netip.Addr, to netip.AddrPort
 
 func (s *Conn) write(b []byte, source sticky.Source, to netip.AddrPort) (int, error) {
 	n, _, err := s.udp.WriteMsgUDPAddrPort(b, source.Message(), to)
-	if err != nil && fromICMP(err) && s.drainErrors() {
+	if err != nil && icmp.From(err) && s.errs.Drain(s.raw) {
 		// It was an earlier datagram's error, and this one did not leave.
 		n, _, err = s.udp.WriteMsgUDPAddrPort(b, source.Message(), to)
 	}
@@ -292,7 +301,7 @@ func (s *Conn) SetWriteDeadline(t time.Time) error { return s.udp.SetWriteDeadli
 
 // Drops counts what did not reach its reader, by reason.
 func (s *Conn) Drops() map[string]uint64 {
-	return map[string]uint64{"side-port-icmp-overflow": s.missed.Load()}
+	return map[string]uint64{"side-port-icmp-overflow": s.errs.Missed()}
 }
 
 // Close closes the socket and takes the table away. Closing twice is no error.

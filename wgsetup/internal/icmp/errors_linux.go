@@ -1,35 +1,47 @@
-package sideport
+package icmp
 
 import (
 	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// ICMPError is an ICMP error about a datagram that left from the port, the
-// socket's or WireGuard's own. Anybody on the way can forge one: it is a hint.
-type ICMPError struct {
+// Error is an ICMP error about a datagram that left from a port. Anybody on the
+// way can forge one: it is a hint.
+type Error struct {
 	To  netip.AddrPort // where the datagram went
 	Err error          // a syscall.Errno: ECONNREFUSED, EMSGSIZE, EHOSTUNREACH, ...
 	MTU int            // of the next hop, with EMSGSIZE; else zero
 }
 
-// maxErrors bounds the errors that wait to be taken; more are dropped.
-const maxErrors = 64
+// limit bounds the errors that wait to be taken; more are dropped.
+const limit = 64
 
-// Errors returns where ICMP errors arrive while somebody reads the socket. It
-// is never closed.
-func (s *Conn) Errors() <-chan ICMPError { return s.errs }
+// Queue has the errors of one or more sockets.
+type Queue struct {
+	errs   chan Error
+	missed atomic.Uint64
+}
 
-// fromICMP says whether the call failed because of an ICMP error about an
+// NewQueue returns an empty Queue.
+func NewQueue() *Queue { return &Queue{errs: make(chan Error, limit)} }
+
+// Errors returns where errors arrive. It is never closed.
+func (q *Queue) Errors() <-chan Error { return q.errs }
+
+// Missed returns how many errors nobody took in time.
+func (q *Queue) Missed() uint64 { return q.missed.Load() }
+
+// From says whether the call failed because of an ICMP error about an
 // earlier datagram: RFC 1122, Section 4.1.3.3 has them reported, and the
 // kernel does it at the next call.
-func fromICMP(err error) bool {
+func From(err error) bool {
 	if errors.Is(err, net.ErrClosed) {
 		return false
 	}
@@ -44,17 +56,12 @@ func fromICMP(err error) bool {
 	return false
 }
 
-// drainErrors empties the socket's error queue and says whether an error was
-// there.
-func (s *Conn) drainErrors() (some bool) {
-	raw, err := s.udp.SyscallConn()
-	if err != nil {
-		return false
-	}
+// Drain empties a socket's error queue and says whether an error was there.
+func (q *Queue) Drain(raw syscall.RawConn) (some bool) {
 	_ = raw.Control(func(fd uintptr) {
 		var payload [1]byte
 		var control [256]byte
-		for range maxErrors {
+		for range limit {
 			_, n, _, to, err := unix.Recvmsg(int(fd), payload[:], control[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 			if err != nil {
 				return
@@ -66,9 +73,9 @@ func (s *Conn) drainErrors() (some bool) {
 			}
 			e.To = sockaddr(to)
 			select {
-			case s.errs <- e:
+			case q.errs <- e:
 			default:
-				s.missed.Add(1)
+				q.missed.Add(1)
 			}
 		}
 	})
@@ -76,10 +83,10 @@ func (s *Conn) drainErrors() (some bool) {
 }
 
 // parseError finds a struct sock_extended_err in control messages.
-func parseError(control []byte) (ICMPError, bool) {
+func parseError(control []byte) (Error, bool) {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
-		return ICMPError{}, false
+		return Error{}, false
 	}
 	for _, m := range messages {
 		ipv4 := m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_RECVERR
@@ -88,13 +95,13 @@ func parseError(control []byte) (ICMPError, bool) {
 			continue
 		}
 		// struct sock_extended_err: errno, origin, type, code, pad, info.
-		e := ICMPError{Err: syscall.Errno(binary.NativeEndian.Uint32(m.Data))}
+		e := Error{Err: syscall.Errno(binary.NativeEndian.Uint32(m.Data))}
 		if errors.Is(e.Err, unix.EMSGSIZE) {
 			e.MTU = int(binary.NativeEndian.Uint32(m.Data[8:]))
 		}
 		return e, true
 	}
-	return ICMPError{}, false
+	return Error{}, false
 }
 
 func sockaddr(sa unix.Sockaddr) netip.AddrPort {
