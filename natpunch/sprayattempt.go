@@ -307,7 +307,11 @@ func (l *checkList) portsToTry(o offer) []uint16 {
 	default:
 		one, two := l.agent.transactionID(), l.agent.transactionID()
 		seed := rand.NewPCG(binary.BigEndian.Uint64(one[:]), binary.BigEndian.Uint64(two[:]))
-		return likelyPorts(o, sprayPings, rand.New(seed))
+		n := sprayPings
+		if o.Step != 0 {
+			n -= predictedAhead + predictedBehind // which were tried before
+		}
+		return likelyPorts(o, n, rand.New(seed))
 	}
 }
 
