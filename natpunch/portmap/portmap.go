@@ -60,20 +60,3 @@ type ProtocolReport struct {
 	Detail   string     `json:"detail,omitempty"` // what it does for us, in words
 	Error    string     `json:"error,omitempty"`  // why it does not, in words
 }
-
-// State is what a Mapper wants to find again after a restart, so that it asks a gateway for the same port under the
-// same nonce and a router's table does not fill with ours. It goes to disk as JSON.
-type State struct {
-	Leases []Lease `json:"leases,omitempty"`
-}
-
-// A Lease is what was agreed with one gateway.
-type Lease struct {
-	Gateway   netip.Addr `json:"gateway"`
-	Local     netip.Addr `json:"local"`
-	Internal  uint16     `json:"internal"`           // WireGuard's port
-	External  uint16     `json:"external,omitempty"` // the port outside; zero: none yet
-	Nonce     []byte     `json:"nonce,omitempty"`    // PCP's, 12 bytes
-	Protocol  Protocol   `json:"protocol,omitempty"` // what holds the port
-	Permanent bool       `json:"permanent,omitempty"`
-}
