@@ -14,6 +14,7 @@
 //
 // A peer moves to another path without loss when package swap says when to set
 // its endpoint, and how long SetRedirects passes the old path for the new one.
+// A NAT mapping that another port has becomes WireGuard's own by SetKept.
 //
 // Which peers and addresses are wanted is for the caller to say; what the side
 // port carries is nothing to this package. Linux only; it takes CAP_NET_ADMIN,

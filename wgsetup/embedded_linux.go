@@ -114,7 +114,11 @@ func (e *embeddedBackend) openSide(uint16, int) (SidePort, error) { return e.sid
 // follow has nothing to do: the socket is WireGuard's own.
 func (e *embeddedBackend) follow(uint16, int) error { return nil }
 
-func (e *embeddedBackend) routedPorts() []uint16 { return []uint16{e.side.Port()} }
+// routedPorts has the kept ones: they are sockets of their own.
+func (e *embeddedBackend) routedPorts() []uint16 {
+	kept := slices.Sorted(slices.Values(keptPorts(e.kept())))
+	return append([]uint16{e.side.Port()}, slices.Compact(kept)...)
+}
 
 func (e *embeddedBackend) hostChanged() { e.side.HostChanged() }
 

@@ -198,6 +198,28 @@ func TestDeviceKept(t *testing.T) {
 	})
 }
 
+// A kept port leaves by the uplink that the underlay names, as WireGuard's does.
+// The kernel's is WireGuard's while the route is chosen.
+func TestKeptUnderlay(t *testing.T) {
+	nsA, _ := onOneLink(t)
+	a := openNode(t, nsA, Config{Backend: Embedded}, "10.99.0.1/32", "fd99::1/128")
+	want := a.desired()
+	want.Underlay = []UnderlayRoute{{To: netip.MustParseAddr("192.0.2.2"), MTU: 1400}}
+	a.apply(t, want)
+	routed := func() bool { return strings.Contains(nsA.Run("ip", "rule"), "sport 20001") }
+	if routed() {
+		t.Error("routed already")
+	}
+	a.keep(t, Kept{addrPort4or6(t, "192.0.2.2:4000"), 20001}, Kept{addrPort4or6(t, "192.0.2.2:4001"), 20001})
+	if !routed() {
+		t.Errorf("not routed:\n%s", nsA.Run("ip", "rule"))
+	}
+	a.keep(t)
+	if routed() {
+		t.Errorf("still routed:\n%s", nsA.Run("ip", "rule"))
+	}
+}
+
 // A swap onto a kept port, and away from it, loses nothing, behind a firewall
 // that lets only answers in; and it works on over a daemon's restart.
 func TestSwapOntoKeptPort(t *testing.T) {

@@ -32,9 +32,24 @@ func (d *Device) SetKept(all []Kept) error {
 		// Without the mutex, so that other peers' endpoints need not wait.
 		err = d.backend.setKept(kept, &d.held)
 	}
+	if err == nil && d.backend.kind() == Embedded {
+		err = d.routeKept()
+	}
 	if len(kept) == 0 && errors.Is(err, ErrClosed) {
 		return nil
 	}
+	return err
+}
+
+// routeKept makes the underlay's routes those of ports that are sockets of their
+// own, too.
+func (d *Device) routeKept() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed || len(d.target.desired.Underlay) == 0 {
+		return nil
+	}
+	_, err := d.reconcile()
 	return err
 }
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"go.uber.org/goleak"
 
 	"github.com/credant/credant/wgsetup/internal/nstest"
@@ -154,4 +156,96 @@ func TestTaken(t *testing.T) {
 			t.Errorf("opened twice: %v", err)
 		}
 	})
+}
+
+func openLasting(t *testing.T, ns *nstest.NS) *Table {
+	t.Helper()
+	var table *Table
+	ns.Do(func() {
+		var err error
+		table, err = OpenLasting(name, nil)
+		nstest.Must(t, err)
+	})
+	return table
+}
+
+// withMap is a chain with a map of addresses and ports to ports.
+func withMap(remotes ...byte) []Chain {
+	l := Lookup{
+		Source: Register32, Destination: Register32 + 2,
+		Key:  nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService),
+		Data: nftables.TypeInetService,
+	}
+	for _, r := range remotes {
+		l.Elements = append(l.Elements, nftables.SetElement{Key: []byte{192, 0, 2, r, 1, 2, 0, 0}, Val: []byte{3, r}})
+	}
+	c := chain(1001)
+	c[0].Rules = append(c[0].Rules, Concat(
+		MatchUDP(DestinationPort, 1001),
+		Rule{&expr.Payload{DestRegister: Register32, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}},
+		Rule{&expr.Payload{DestRegister: Register32 + 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 2}},
+		Rule{l},
+	))
+	return c
+}
+
+// A lasting table is there after Close, is found with its maps, changed without
+// a moment in which it is not there, repaired, and removed.
+func TestLasting(t *testing.T) {
+	ns := nstest.New(t)
+	first := openLasting(t, ns)
+	if all, err := first.Maps(); len(all) != 0 || err != nil {
+		t.Errorf("%v, %v", all, err)
+	}
+	nstest.Must(t, first.Set(withMap(1, 2, 3)))
+	nstest.Must(t, first.Close())
+	nstest.Must(t, first.Close())
+	if got := ruleset(ns); !strings.Contains(got, "dport 1001 ") || strings.Contains(got, "owner") {
+		t.Fatalf("not left behind:\n%s", got)
+	}
+
+	second := openLasting(t, ns)
+	values := func() (all []byte) {
+		t.Helper()
+		elements, err := second.Maps()
+		nstest.Must(t, err)
+		for _, e := range elements {
+			if len(e.Key) != 8 || e.Key[3] != e.Val[1] {
+				t.Errorf("%v: %v", e.Key, e.Val)
+			}
+			all = append(all, e.Val[1])
+		}
+		slices.Sort(all)
+		return all
+	}
+	if got := values(); !slices.Equal(got, []byte{1, 2, 3}) {
+		t.Errorf("found %v", got)
+	}
+	nstest.Must(t, second.Set(withMap(4, 5)))
+	if got := values(); !slices.Equal(got, []byte{4, 5}) {
+		t.Errorf("set %v", got)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- second.Run(ctx) }()
+	ns.Run("nft", "flush", "ruleset")
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(ruleset(ns), "dport 1001 "); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("not repaired")
+		}
+	}
+	cancel()
+	nstest.Must(t, <-ended)
+	nstest.Must(t, second.Set(nil))
+	if got := ruleset(ns); got != "" {
+		t.Errorf("left:\n%s", got)
+	}
+	nstest.Must(t, second.Set(withMap(6)))
+	nstest.Must(t, second.Close())
+	for range 2 {
+		ns.Do(func() { nstest.Must(t, Remove(name)) })
+		if got := ruleset(ns); got != "" {
+			t.Errorf("left:\n%s", got)
+		}
+	}
 }
