@@ -25,6 +25,9 @@ type AgentConfig struct {
 	// Spray allows many ports, or many pings, for one peer where a NAT's mapping
 	// depends on the destination.
 	Spray bool
+	// MaxPayload is the longest UDP payload that WireGuard sends: how much of it a
+	// selected path carries is found out. Zero: it is not.
+	MaxPayload int
 }
 
 // Peer is what the agent needs to know of a peer.
@@ -57,6 +60,7 @@ type Agent struct {
 
 	pings, pongs bucket
 	spray        bool
+	maxPayload   int
 	sprays       sprayBudget
 	// number is the highest that any ping had. A peer that is removed and added
 	// again starts above it: the other side still refuses the old ones.
@@ -78,7 +82,7 @@ func NewAgent(c AgentConfig) *Agent {
 		relayed: make(map[netip.AddrPort]int),
 		pings:   newBucket(totalBurst, totalRate),
 		pongs:   newBucket(totalPongBurst, totalPongRate),
-		spray:   c.Spray,
+		spray:   c.Spray, maxPayload: c.MaxPayload,
 		sprays:  sprayBudget{targets: make(map[netip.Addr]*bucket)},
 	}
 }
@@ -251,8 +255,8 @@ func (a *Agent) ReceiveOn(now time.Time, from netip.AddrPort, local netip.Addr, 
 	a.now = now
 	from = plain(from)
 	tag, ok := wire.PairTag(datagram)
-	if !ok || len(datagram) != wire.CheckSize {
-		// A pong is as long as any ping: nothing is amplified.
+	if !ok || len(datagram) < wire.CheckSize {
+		// A pong is as short as the shortest ping: nothing is amplified.
 		return wire.DropReason(wire.ErrSize)
 	}
 	c, ok := a.tags[tag]
@@ -266,6 +270,9 @@ func (a *Agent) ReceiveOn(now time.Time, from netip.AddrPort, local netip.Addr, 
 	m, err := parseCheck(body)
 	if err != nil {
 		return wire.DropReason(wire.ErrEncoding)
+	}
+	if len(datagram) != wire.CheckSize && !m.Sized {
+		return wire.DropReason(wire.ErrSize)
 	}
 	defer a.reschedule(c)
 	base := c.baseOf(local, from)

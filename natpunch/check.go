@@ -30,6 +30,8 @@ import (
 //	17 true: opens. The sender of this ping, on the selected path, pings from its
 //	   other uplinks too: the receiver is to ping its other addresses, once each,
 //	   so that the filters before it let them in
+//	18 true: sized. A ping that is padded further, to find out what the path
+//	   carries; it says nothing else. Its pong is as short as any
 //
 // A punch is one of the many datagrams of an attempt that both sides agreed on. Its
 // transaction id begins with the attempt's four bytes; a pong answers it.
@@ -45,6 +47,7 @@ type check struct {
 	Round     bool
 	Prefers   bool
 	Opens     bool
+	Sized     bool
 	Offer     offer
 }
 
@@ -71,6 +74,7 @@ type checkCBOR struct {
 	Offer     offerCBOR      `cbor:"8,keyasint,omitzero"`
 	Prefers   bool           `cbor:"16,keyasint,omitempty"`
 	Opens     bool           `cbor:"17,keyasint,omitempty"`
+	Sized     bool           `cbor:"18,keyasint,omitempty"`
 }
 
 var errCheck = errors.New("not a check")
@@ -81,7 +85,7 @@ var checkDecoder = codec.NewDecoder(6)
 func appendCheck(b []byte, c check) []byte {
 	return append(b, codec.Encode(checkCBOR{
 		Type: c.Type, Number: c.Number, ID: c.ID[:], Nominated: c.Nominated, Seeking: c.Seeking,
-		Observed: codec.NewAddrPort(c.Observed), Round: c.Round, Prefers: c.Prefers, Opens: c.Opens,
+		Observed: codec.NewAddrPort(c.Observed), Round: c.Round, Prefers: c.Prefers, Opens: c.Opens, Sized: c.Sized,
 		Offer: offerCBOR(c.Offer),
 	})...)
 }
@@ -94,7 +98,7 @@ func parseCheck(b []byte) (check, error) {
 	}
 	c := check{
 		Type: v.Type, Number: v.Number, Nominated: v.Nominated, Seeking: v.Seeking,
-		Observed: v.Observed.AddrPort, Round: v.Round, Prefers: v.Prefers, Opens: v.Opens,
+		Observed: v.Observed.AddrPort, Round: v.Round, Prefers: v.Prefers, Opens: v.Opens, Sized: v.Sized,
 		Offer: offer(v.Offer),
 	}
 	if len(v.ID) != len(c.ID) {
@@ -103,7 +107,7 @@ func parseCheck(b []byte) (check, error) {
 	copy(c.ID[:], v.ID)
 	switch c.Type {
 	case ping:
-		if c.Number == 0 || c.Observed.IsValid() {
+		if c.Number == 0 || c.Observed.IsValid() || c.Sized && (c.Nominated || c.Seeking || c.Round) {
 			return check{}, fmt.Errorf("parse ping: %w", errCheck)
 		}
 	case punch:
@@ -121,6 +125,8 @@ func parseCheck(b []byte) (check, error) {
 }
 
 // sealCheck makes the datagram.
-func sealCheck(p *keys.Pair, c check) ([]byte, error) {
-	return wire.SealPair(wire.KindCheck, p, appendCheck(nil, c), 0)
+func sealCheck(p *keys.Pair, c check) ([]byte, error) { return sealSized(p, c, wire.CheckSize) }
+
+func sealSized(p *keys.Pair, c check, size int) ([]byte, error) {
+	return wire.SealPair(wire.KindCheck, p, appendCheck(nil, c), size)
 }

@@ -57,6 +57,7 @@ type checkList struct {
 	uplinks   uplinks
 	relays    relays
 	avoided   []avoided
+	mtu       pathMTU
 	spray     spray
 
 	due   time.Time // for the agent's heap
@@ -98,6 +99,7 @@ func newCheckList(a *Agent, p Peer) *checkList {
 		link:        newLink(a.number),
 		relays:      relays{search: search{asked: newBucket(callBurst, callRate)}},
 		spray:       spray{asked: newBucket(askBurst, askRate)},
+		mtu:         pathMTU{probing: -1},
 		index:       -1,
 	}
 }
@@ -203,6 +205,7 @@ func (l *checkList) selectPair(p *candidatePair, initiate bool) {
 		}
 	}
 	l.relaySelected(moved)
+	l.newPath(l.agent.now)
 	l.spraySelected(p)
 	if news {
 		l.agent.emit(Select{Node: l.node, Path: l.path(), Initiate: initiate})

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/credant/credant/discovery/wire"
 	"github.com/credant/credant/natpunch/demux"
 )
 
@@ -46,7 +47,11 @@ func (l *checkList) sendUnpaced(now time.Time, p *candidatePair, m check) bool {
 }
 
 func (l *checkList) sendOn(base netip.Addr, to netip.AddrPort, m check) {
-	b, err := sealCheck(&l.pair, m)
+	l.sendSized(base, to, m, wire.CheckSize)
+}
+
+func (l *checkList) sendSized(base netip.Addr, to netip.AddrPort, m check, size int) {
+	b, err := sealSized(&l.pair, m, size)
 	if err != nil {
 		panic("natpunch: " + err.Error()) // a check always fits
 	}
@@ -65,6 +70,10 @@ func (l *checkList) receivePing(now time.Time, base netip.Addr, from netip.AddrP
 	}
 	l.link.pongs.take(now)
 
+	if m.Sized {
+		l.answer(base, from, m.ID, false)
+		return ""
+	}
 	l.heardThrough(from)
 	if m.Seeking {
 		l.verify(now)
@@ -167,6 +176,9 @@ func (l *checkList) answer(base netip.Addr, to netip.AddrPort, id transactionID,
 func (l *checkList) receivePong(now time.Time, base netip.Addr, from netip.AddrPort, m check) string {
 	if l.spray.attempt.has(m.ID) {
 		return l.punchAnswered(now, -1, from, m)
+	}
+	if l.probeAnswered(now, from, m.ID) {
+		return ""
 	}
 	p, t, ok := l.answered(now, base, from, m.ID)
 	if !ok {

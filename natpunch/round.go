@@ -78,6 +78,7 @@ func (l *checkList) advance(now time.Time) {
 	}
 	l.judge(now)
 	l.advanceSpray(now)
+	l.advanceMTU(now)
 }
 
 // pingDue sends the ping that has waited longest, the selected pair's first.
@@ -185,6 +186,9 @@ func (l *checkList) nextDue() (time.Time, bool) {
 		}
 	}
 	l.sprayDue(sooner)
+	if t := l.mtuDue(); !t.IsZero() {
+		sooner(latest(t, send))
+	}
 	sooner(l.round.retry)
 	sooner(l.round.window)
 	sooner(l.round.grace)
