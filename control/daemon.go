@@ -170,7 +170,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 			probe: keys.GenerateProbe(), name: c.Name, port: d.device.Port(),
 		},
 		subnet: c.Subnet, fixed: c.IPs, ipv4Clash: clashes,
-		memory: remembered, stun: !c.NoSTUN, drops: d.drops,
+		memory: remembered, stun: !c.NoSTUN, noSpray: c.NoSpray, drops: d.drops,
 		canRedirect: d.device.CanRedirect,
 	})
 	d.puncher = puncher{
@@ -316,6 +316,8 @@ func (d *daemon) loop(ctx context.Context) error {
 			}
 		case f := <-d.calls:
 			f()
+		case e := <-d.device.ICMPErrors():
+			d.icmp(e)
 		case s := <-d.measured:
 			d.mesh.natMeasured(time.Now(), s)
 		case <-d.mapped:
@@ -411,7 +413,7 @@ func (d *daemon) perform(ctx context.Context, e effects) {
 	for _, a := range e.punch {
 		d.puncher.do(ctx, a, d.mesh.agent)
 	}
-	d.warn("steer the device", e.steer(d.device, d.port.send))
+	d.warn("steer the device", e.steer(d.device, d.send))
 	if e.kick {
 		d.sources.kick()
 	}

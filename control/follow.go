@@ -65,6 +65,9 @@ func (m *mesh) looked(now, wall time.Time, states map[wgtypes.Key]wgsetup.PeerSt
 			continue
 		}
 		m.measure(now, p)
+		if p.activity.grew >= muchSent {
+			m.agent.Used(now, p.node)
+		}
 		if p.move != nil {
 			p.move.looked(now, state)
 		} else {
@@ -105,6 +108,7 @@ type activity struct {
 	sent      time.Time // when tx last grew
 	asked     time.Time // when tx first grew after rx did; zero: not since
 	suspected time.Time
+	grew      int64     // tx, between the last two looks
 	used      bool      // more than keepalives was sent at the last look
 	usedAt    time.Time // when that was last so
 }
@@ -117,6 +121,9 @@ const (
 	// usedFor is how long traffic counts as going on: much of it pauses for a second.
 	usedFor       = 3 * time.Second
 	keepaliveSize = 32 // of a packet that nobody answers
+	// muchSent between two looks is more than handshakes and checks of the user's:
+	// packets that may be too long for the path.
+	muchSent = 1000
 )
 
 // busy tells whether something was sent that is not answered yet.
@@ -136,6 +143,7 @@ func (a *activity) unanswered(now time.Time, s wgsetup.PeerState, rtt time.Durat
 	if s.TxBytes != a.tx || a.sent.IsZero() {
 		a.sent = now
 	}
+	a.grew = s.TxBytes - a.tx
 	a.used = s.TxBytes > a.tx+keepaliveSize
 	if a.used {
 		a.usedAt = now

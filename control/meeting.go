@@ -101,6 +101,9 @@ func (m *mesh) checked(now, wall time.Time, a natpunch.Action) (more bool) {
 	case natpunch.Lost:
 		m.pathLost(now, a)
 		return true
+	case natpunch.MTU:
+		m.carries(a)
+		return false
 	default:
 		m.punching(a)
 		return false

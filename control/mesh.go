@@ -84,6 +84,7 @@ type meshConfig struct {
 	ipv4Clash bool         // the host uses the overlay's IPv4 prefix otherwise
 	memory    memory
 	stun      bool
+	noSpray   bool
 	drops     *drops
 	// canRedirect is the device's; nil: it can not.
 	canRedirect func(from, to netip.AddrPort) bool
@@ -99,6 +100,7 @@ func newMesh(now time.Time, c meshConfig) *mesh {
 		agent: natpunch.NewAgent(natpunch.AgentConfig{
 			Self:    c.self.public,
 			Overlay: []netip.Prefix{c.network.Prefix6()},
+			Spray:   !c.noSpray, MaxPayload: longestPayload,
 		}),
 		peers:   make(map[keys.NodePublic]*peer),
 		byTag:   make(map[[8]byte]*peer),

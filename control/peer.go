@@ -60,6 +60,7 @@ type peer struct {
 type peerPath struct {
 	move     *move          // to another endpoint, while that lasts
 	movedAt  time.Time      // when path last changed
+	payload  int            // the longest that the path is known to carry; zero: not known
 	strayed  sighting       // where WireGuard is, and since when, if not on path
 	path     natpunch.Path  // zero Addr: none
 	lastAddr netip.AddrPort // where it answered last, in this run or an earlier one
@@ -97,6 +98,7 @@ func (p *peer) desired(m *mesh, held map[netip.Addr]claim) wgsetup.Peer {
 		PublicKey:    p.record.WireGuard,
 		PresharedKey: m.network.PresharedKey(m.self.wireGuard, p.record.WireGuard),
 		Endpoint:     p.path.Addr,
+		MTU:          p.mtu(),
 		AllowedIPs:   []netip.Prefix{netip.PrefixFrom(keys.Address6(m.prefix6, p.node), 128)},
 	}
 	for _, addr := range m.heldBy(p, held) {

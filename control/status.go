@@ -103,8 +103,9 @@ func (m *mesh) statusPeers() []localapi.Peer {
 			Endpoint:  endpointWord(p),
 			RxBytes:   p.state.RxBytes,
 			TxBytes:   p.state.TxBytes,
-			Reason:    m.statusReason(p),
+			MTU:       p.mtu(),
 		}
+		m.sayWhy(p, &peer)
 		if s := p.relayOf(); s != nil && p.working() {
 			peer.Relay = s.name()
 		}
@@ -139,12 +140,16 @@ func (m *mesh) statusPath(p *peer) string {
 	}
 }
 
-// statusReason says why the path is not direct.
-func (m *mesh) statusReason(p *peer) string {
-	if p.working() && p.viaRelay() {
-		return m.agent.WhyNotDirect(p.node)
+// sayWhy says why the path is not direct, and what would mend it.
+func (m *mesh) sayWhy(p *peer, out *localapi.Peer) {
+	if p.working() && !p.viaRelay() {
+		return
 	}
-	return p.reason
+	r := m.agent.Reason(p.node)
+	out.Reason, out.ReasonCode, out.Mend = r.Text, r.Code, r.Mend
+	if !p.working() && p.reason != "" {
+		out.Reason = p.reason
+	}
 }
 
 func (m *mesh) statusRelays() []localapi.Relay {

@@ -78,18 +78,25 @@ func (u *uplinks) of(base netip.Addr) (wgsetup.Uplink, bool) {
 }
 
 // underlay are the routes to the peers' endpoints, as far as the host's own would
-// not do. Two peers at one address go the same way, that of the later one.
+// not do: they lead elsewhere, or let through packets that are too long for the path. Two peers at one address go the same way, that of the later one.
 func (m *mesh) underlay() (routes []wgsetup.UnderlayRoute) {
 	moved := make(map[netip.Addr]time.Time)
+	narrow := make(map[netip.Addr]int)
+	for _, p := range m.peers {
+		to := p.path.Addr.Addr()
+		if n := p.outerMTU(); p.installed && n > 0 && (narrow[to] == 0 || n < narrow[to]) {
+			narrow[to] = n
+		}
+	}
 	add := func(path natpunch.Path, at time.Time) {
 		up, ok := m.uplinks.of(path.Base)
 		to := path.Addr.Addr()
-		if before, there := moved[to]; !ok || !to.IsValid() || there && !at.After(before) {
+		if before, there := moved[to]; !ok && narrow[to] == 0 || !to.IsValid() || there && !at.After(before) {
 			return
 		}
 		moved[to] = at
 		routes = slices.DeleteFunc(routes, func(r wgsetup.UnderlayRoute) bool { return r.To == to })
-		routes = append(routes, wgsetup.UnderlayRoute{To: to, Uplink: up})
+		routes = append(routes, wgsetup.UnderlayRoute{To: to, Uplink: up, MTU: narrow[to]})
 	}
 	for _, p := range m.peers {
 		if !p.installed {

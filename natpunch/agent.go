@@ -83,7 +83,7 @@ func NewAgent(c AgentConfig) *Agent {
 		pings:   newBucket(totalBurst, totalRate),
 		pongs:   newBucket(totalPongBurst, totalPongRate),
 		spray:   c.Spray, maxPayload: c.MaxPayload,
-		sprays:  sprayBudget{targets: make(map[netip.Addr]*bucket)},
+		sprays: sprayBudget{targets: make(map[netip.Addr]*bucket)},
 	}
 }
 

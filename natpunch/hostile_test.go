@@ -103,7 +103,7 @@ func TestDropReasons(t *testing.T) {
 		{"unknown tag", from, make([]byte, wire.CheckSize), demux.DropUnknownPeer},
 		{"empty", from, nil, "size"},
 		{"cut", from, good[:100], "size"},
-		{"too long", from, long, "size"},
+		{"too long", from, long, "encoding"},
 		{"no check inside", from, body, "encoding"},
 		{"another kind", from, signal, "kind"},
 		{"pong to nothing", from, pongOf("198.51.100.11:41000"), demux.DropUnsolicited},

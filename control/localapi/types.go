@@ -93,8 +93,11 @@ type Peer struct {
 	LastHandshake *time.Time `json:"last_handshake"`     // null before the first
 	RxBytes       int64      `json:"rx_bytes"`
 	TxBytes       int64      `json:"tx_bytes"`
-	Reason        string     `json:"reason"`          // why the path is not direct; empty when it is
-	Relay         string     `json:"relay,omitempty"` // the relay that the path leads through
+	Reason        string     `json:"reason"`                // why the path is not direct; empty when it is
+	ReasonCode    string     `json:"reason_code,omitempty"` // the same for programs, see docs/status.md
+	Mend          string     `json:"mend,omitempty"`        // what would make it direct
+	MTU           int        `json:"mtu,omitempty"`         // of the path inside the tunnel, where it is less than the device's
+	Relay         string     `json:"relay,omitempty"`       // the relay that the path leads through
 }
 
 // Source is one way of finding members.
