@@ -26,9 +26,15 @@ func HostAddresses(skip ...string) ([]netip.Prefix, error) {
 }
 
 func (h *host) usable(skip []string) ([]netip.Prefix, error) {
+	_, addrs, err := h.usableByLink(skip)
+	return addrs, err
+}
+
+// usableByLink also returns the links, in order, that have the addresses.
+func (h *host) usableByLink(skip []string) (indexes []int, _ []netip.Prefix, _ error) {
 	links, err := h.links()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	usable := make(map[int]bool, len(links))
 	for _, l := range links {
@@ -39,7 +45,7 @@ func (h *host) usable(skip []string) ([]netip.Prefix, error) {
 	}
 	list, err := dumped(func() ([]netlink.Addr, error) { return h.nl.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
+		return nil, nil, fmt.Errorf("list addresses: %w", err)
 	}
 	var found []hostAddress
 	for _, a := range list {
@@ -48,8 +54,10 @@ func (h *host) usable(skip []string) ([]netip.Prefix, error) {
 			continue
 		}
 		found = append(found, hostAddress{prefix: p, link: a.LinkIndex, temporary: a.Flags&unix.IFA_F_TEMPORARY != 0})
+		indexes = append(indexes, a.LinkIndex)
 	}
-	return private(found), nil
+	slices.Sort(indexes)
+	return slices.Compact(indexes), private(found), nil
 }
 
 type hostAddress struct {
@@ -173,8 +181,18 @@ var outside = []net.IP{
 // routes costs the same on a host with a million.
 func (h *host) snapshot() string {
 	var b strings.Builder
-	addrs, err := h.usable(nil)
+	links, addrs, err := h.usableByLink(nil)
 	fmt.Fprintln(&b, addrs, err)
+	// Ways out that are not the preferred one count, too.
+	for _, index := range links {
+		for _, ip := range outside[1:3] {
+			routes, err := h.nl.RouteGetWithOptions(ip, &netlink.RouteGetOptions{OifIndex: index})
+			fmt.Fprintln(&b, index, err)
+			for _, r := range routes {
+				fmt.Fprintln(&b, r.Gw, r.Src)
+			}
+		}
+	}
 	for _, ip := range outside {
 		routes, err := h.nl.RouteGet(ip)
 		fmt.Fprintln(&b, ip, err)

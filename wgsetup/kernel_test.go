@@ -263,11 +263,12 @@ func TestKernelAdoptsWithoutLoss(t *testing.T) {
 }
 
 // ICMP errors follow to the side port, about its own datagrams and about those
-// of the kernel's WireGuard.
-func TestKernelICMPErrors(t *testing.T) {
-	needBackend(t, Kernel)
+// of WireGuard.
+func TestICMPErrors(t *testing.T) { eachBackend(t, testICMPErrors) }
+
+func testICMPErrors(t *testing.T, backend Backend) {
 	nsA, _ := onOneLink(t)
-	a := openNode(t, nsA, Config{Backend: Kernel}, "10.99.0.1/32", "fd99::1/128")
+	a := openNode(t, nsA, Config{Backend: backend}, "10.99.0.1/32", "fd99::1/128")
 	a.listenSide(t)
 	expect := func(to netip.AddrPort) {
 		t.Helper()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -107,6 +108,24 @@ func TestUplinks(t *testing.T) {
 	first.Run("ip", "link", "set", "lan", "down")
 	want = []string{want[1], want[3]}
 	eventually(t, repairTime(), "only eth1", func() bool { return cmp.Equal(want, uplinksIn(t, ns)) })
+}
+
+// A way out that is not the preferred one is worth telling of, too.
+func TestChangesTellOfEachUplink(t *testing.T) {
+	ns, _, _ := dualWAN(t)
+	a := openNode(t, ns, Config{Backend: Embedded}, "10.99.0.1/32", "fd99::1/128")
+	for _, command := range []string{
+		"ip route del default via 198.51.100.1",
+		"ip -6 route del default via 2001:db8:a::1",
+		"ip route add default via 198.51.100.1 metric 200",
+	} {
+		ns.Run(a.words(command)...)
+		select {
+		case <-a.Changes():
+		case <-time.After(repairTime()):
+			t.Errorf("not told of %s", command)
+		}
+	}
 }
 
 func TestUplinksAreBounded(t *testing.T) {

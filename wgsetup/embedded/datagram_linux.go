@@ -33,6 +33,9 @@ func (b *Bind) send(datagram []byte, to netip.AddrPort, src sticky.Source) error
 	defer s.setting.RUnlock()
 	for tries := 0; ; {
 		_, _, err := s.udp.WriteMsgUDPAddrPort(datagram, src.Message(), to)
+		if errors.Is(err, unix.ENOBUFS) {
+			return nil // lost as on the way, like WireGuard's
+		}
 		if err == nil || !s.ofEarlier(err, &tries) {
 			return err
 		}

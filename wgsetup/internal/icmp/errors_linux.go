@@ -56,7 +56,9 @@ func From(err error) bool {
 	return false
 }
 
-// Drain empties a socket's error queue and says whether an error was there.
+// Drain empties a socket's error queue and says whether an ICMP error was there:
+// a datagram that is too long for its link leaves an entry, too, besides the
+// error of the call.
 func (q *Queue) Drain(raw syscall.RawConn) (some bool) {
 	_ = raw.Control(func(fd uintptr) {
 		var payload [1]byte
@@ -66,11 +68,11 @@ func (q *Queue) Drain(raw syscall.RawConn) (some bool) {
 			if err != nil {
 				return
 			}
-			some = true
 			e, ok := parseError(control[:n])
 			if !ok {
 				continue
 			}
+			some = true
 			e.To = sockaddr(to)
 			select {
 			case q.errs <- e:
@@ -95,6 +97,9 @@ func parseError(control []byte) (Error, bool) {
 			continue
 		}
 		// struct sock_extended_err: errno, origin, type, code, pad, info.
+		if origin := m.Data[4]; origin != unix.SO_EE_ORIGIN_ICMP && origin != unix.SO_EE_ORIGIN_ICMP6 {
+			continue
+		}
 		e := Error{Err: syscall.Errno(binary.NativeEndian.Uint32(m.Data))}
 		if errors.Is(e.Err, unix.EMSGSIZE) {
 			e.MTU = int(binary.NativeEndian.Uint32(m.Data[8:]))
