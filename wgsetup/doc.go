@@ -14,13 +14,12 @@
 //
 // A peer moves to another path without loss when package swap says when to set
 // its endpoint, and how long SetRedirects passes the old path for the new one.
-// A NAT mapping that another port has becomes WireGuard's own by SetKept.
+// SetKept makes another port's NAT mapping WireGuard's own.
 //
 // Which peers and addresses are wanted is for the caller to say; what the side
 // port carries is nothing to this package. Linux only; it takes CAP_NET_ADMIN,
 // and for the embedded device /dev/net/tun (Check tells).
 //
-// A Device's methods may be called at once from several goroutines. All its
-// sockets are opened by Open, in the network namespace of its caller. Start
-// reading at Open, then plan.go.
+// A Device's methods may be called at once from several goroutines. Sockets are
+// opened in the caller's network namespace. Start reading at Open, then plan.go.
 package wgsetup

@@ -28,6 +28,7 @@ type embeddedBackend struct {
 	dev       *embedded.Device
 	redirects map[netip.AddrPort]netip.AddrPort
 	ports     []Kept
+	unsure    bool // what was kept of ports failed: the next call tries again
 }
 
 func newEmbeddedBackend(h *host, log *slog.Logger) (backend, error) {
@@ -64,6 +65,7 @@ func (e *embeddedBackend) create(iface string, mtu int) error {
 	e.dev = dev
 	dev.SetRedirects(e.redirects)
 	err = dev.SetKept(byRemote(e.ports))
+	e.unsure = err != nil
 	e.mu.Unlock()
 	if err != nil {
 		e.log.Warn("kept port is not to be had again", "iface", iface, "err", err)
@@ -159,20 +161,19 @@ func (e *embeddedBackend) setRedirects(all []Redirect) error {
 func (e *embeddedBackend) setKept(all []Kept, held *heldPorts) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if slices.Equal(all, e.ports) {
+	if slices.Equal(all, e.ports) && !e.unsure {
 		return nil
 	}
 	for _, k := range all {
 		held.release(k.Port)
 	}
-	if e.dev != nil {
-		if err := e.dev.SetKept(byRemote(all)); err != nil {
-			e.ports = nil // what there is is not known: the next call tries again
-			return err
-		}
-	}
 	e.ports = all
-	return nil
+	var err error
+	if e.dev != nil {
+		err = e.dev.SetKept(byRemote(all))
+	}
+	e.unsure = err != nil
+	return err
 }
 
 func byRemote(all []Kept) map[netip.AddrPort]uint16 {

@@ -80,7 +80,7 @@ func (h *heldPorts) only(ports []uint16) error {
 		return false
 	})
 	for port := range wanted {
-		fd, err := listenUDP(port)
+		fd, _, err := listenUDP(port)
 		if err == nil {
 			if err = dropAll(fd); err != nil {
 				unix.Close(fd)
@@ -102,7 +102,10 @@ func (h *heldPorts) release(port uint16) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.pending = slices.DeleteFunc(h.pending, func(s heldPort) bool {
-		return s.port == port && unix.Close(s.fd) == nil
+		if s.port == port {
+			unix.Close(s.fd)
+		}
+		return s.port == port
 	})
 }
 

@@ -189,10 +189,10 @@ func TestKeptPackets(t *testing.T) {
 				neighbour, other := l.remote(c.neighbour)
 				l.both(remote, addr, wireGuardPort)
 				l.host.Do(func() { // as an extra port does
-					fd, err := listenUDP(port)
+					fd, ipv4, err := listenUDP(port)
 					nstest.Must(t, err)
 					defer unix.Close(fd)
-					nstest.Must(t, unix.Sendto(fd, []byte("ping"), 0, (&Ports{}).sockaddr(fd, addr)))
+					nstest.Must(t, unix.Sendto(fd, []byte("ping"), 0, sockaddr(addr, ipv4)))
 				})
 				from := l.arrives(remote, []byte("ping"))
 				l.keep(Kept{addr, port})
@@ -273,7 +273,7 @@ func TestKeptOutlivesTheProcess(t *testing.T) {
 	l.keep(all...)
 	l.both(remote, addr, 20099)
 	l.host.Do(func() {
-		if fd, err := listenUDP(20099); err == nil {
+		if fd, _, err := listenUDP(20099); err == nil {
 			unix.Close(fd)
 			t.Error("somebody else can have the port")
 		}

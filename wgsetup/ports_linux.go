@@ -22,12 +22,12 @@ const maxPorts = 300
 const maxPortDatagram = 2048
 
 // Ports are short-lived UDP sockets beside WireGuard's port, each of which gets
-// a mapping of its own at a NAT. They belong to the caller, who closes them;
-// they need nothing of the Device but its firewall mark.
+// a mapping of its own at a NAT. They belong to the caller, who closes them.
 type Ports struct {
 	device *Device
 	ready  *pollset.Set
 	ports  []uint16
+	ipv4   bool // the host has no other family
 
 	mu      sync.RWMutex // no descriptor is closed while it is in use
 	sockets []int        // -1: kept or closed
@@ -68,10 +68,11 @@ func (d *Device) OpenPorts(n int) (*Ports, error) {
 }
 
 func (p *Ports) open(port uint16, mark int) error {
-	fd, err := listenUDP(port)
+	fd, ipv4, err := listenUDP(port)
 	if err != nil {
 		return err
 	}
+	p.ipv4 = ipv4
 	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, mark)
 	if err == nil {
 		err = p.ready.Add(fd, uint32(len(p.ports)))
@@ -85,7 +86,7 @@ func (p *Ports) open(port uint16, mark int) error {
 
 // listenUDP binds a port for both families, or for IPv4 where the host has no
 // other.
-func listenUDP(port uint16) (fd int, err error) {
+func listenUDP(port uint16) (fd int, ipv4 bool, err error) {
 	const kind = unix.SOCK_DGRAM | unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
 	var addr unix.Sockaddr = &unix.SockaddrInet6{Port: int(port)}
 	fd, err = unix.Socket(unix.AF_INET6, kind, unix.IPPROTO_UDP)
@@ -93,19 +94,19 @@ func listenUDP(port uint16) (fd int, err error) {
 	case err == nil:
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
 	case errors.Is(err, unix.EAFNOSUPPORT):
-		addr = &unix.SockaddrInet4{Port: int(port)}
+		ipv4, addr = true, &unix.SockaddrInet4{Port: int(port)}
 		fd, err = unix.Socket(unix.AF_INET, kind, unix.IPPROTO_UDP)
 	}
 	if fd < 0 {
-		return -1, fmt.Errorf("open UDP socket: %w", err)
+		return -1, false, fmt.Errorf("open UDP socket: %w", err)
 	}
 	if err == nil {
 		err = unix.Bind(fd, addr)
 	}
 	if err != nil {
-		return -1, errors.Join(fmt.Errorf("bind UDP port %d: %w", port, err), unix.Close(fd))
+		return -1, false, errors.Join(fmt.Errorf("bind UDP port %d: %w", port, err), unix.Close(fd))
 	}
-	return fd, nil
+	return fd, ipv4, nil
 }
 
 // Len returns how many ports were opened.
@@ -123,18 +124,16 @@ func (p *Ports) Send(i int, b []byte, to netip.AddrPort) error {
 	if fd < 0 {
 		return fmt.Errorf("send from port %d to %s: %w", p.ports[i], to, net.ErrClosed)
 	}
-	if err := unix.Sendto(fd, b, 0, p.sockaddr(fd, to)); err != nil {
+	if err := unix.Sendto(fd, b, 0, sockaddr(to, p.ipv4)); err != nil {
 		return fmt.Errorf("send from port %d to %s: %w", p.ports[i], to, err)
 	}
 	return nil
 }
 
 // sockaddr is IPv4-mapped for a socket of both families.
-func (p *Ports) sockaddr(fd int, to netip.AddrPort) unix.Sockaddr {
-	if to.Addr().Unmap().Is4() {
-		if family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err == nil && family == unix.AF_INET {
-			return &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().Unmap().As4()}
-		}
+func sockaddr(to netip.AddrPort, ipv4 bool) unix.Sockaddr {
+	if ipv4 && to.Addr().Unmap().Is4() {
+		return &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().Unmap().As4()}
 	}
 	return &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
 }
