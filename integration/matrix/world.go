@@ -58,8 +58,8 @@ type site struct {
 // programs are the files of credant and credant-relay.
 type programs struct{ node, relay string }
 
-func newWorld(ctx context.Context, programs programs, all []pair, delay time.Duration, withDHT bool) (w *world, err error) {
-	w = &world{Lab: lab.New(), binary: programs.node, backend: "embedded", places: make(map[string]*place)}
+func newWorld(ctx context.Context, programs programs, all []pair, delay time.Duration, withDHT bool) (_ *world, err error) {
+	w := &world{Lab: lab.New(), binary: programs.node, backend: "embedded", places: make(map[string]*place)}
 	w.Delay = delay
 	relayHost, stunHost := w.Host("vps"), w.Host("stun")
 	relayHost.Addresses, stunHost.Addresses = 2, 2
@@ -103,7 +103,7 @@ func (w *world) admitStreams(ctx context.Context) error {
 			if !h.Firewall {
 				continue
 			}
-			result, err := h.Run(ctx, "nft", "add", "rule", "inet", "filter", "input", "iifname", "credant*", "accept")
+			result, err := h.Run(ctx, "nft", "add", "rule", "inet", "firewall", "input", "iifname", "credant*", "accept")
 			if err == nil && result.Code != 0 {
 				err = fmt.Errorf("open the firewall of %s for the tunnel: %s", h.Name, result.Output)
 			}
