@@ -17,7 +17,10 @@ import (
 // uplinks are the host's ways out.
 type uplinks struct {
 	all   []wgsetup.Uplink
-	bases []netip.Addr // their addresses, the families one after the other, best first
+	bases []netip.Addr // their addresses, by family and best first, where several is true
+	// several tells of IPv4 and IPv6 whether there were several since the start.
+	// Once one of them is gone, the host's routes may still lead there.
+	several [2]bool
 	// stun asks the same servers as the mesh's own does, from the bases that the
 	// host's routes do not choose.
 	stun map[netip.Addr]*natpunch.STUN
@@ -31,14 +34,11 @@ func (m *mesh) uplinksChanged(now time.Time, all []wgsetup.Uplink) {
 	}
 	u.all = all
 	m.out.apply = m.out.apply || len(m.underlay()) > 0
-	bases, several := uplinkBases(all), len(u.other()) > 0
+	bases := u.review()
 	if slices.Equal(bases, u.bases) {
 		return
 	}
 	u.bases = bases
-	if several = several || len(u.other()) > 0; !several {
-		return
-	}
 	m.publisher.reflexive = nil // seen through an uplink that is gone, perhaps
 	m.askByUplinks(now)
 	if m.stun != nil {
@@ -48,21 +48,30 @@ func (m *mesh) uplinksChanged(now time.Time, all []wgsetup.Uplink) {
 	m.publisher.dirty = true
 }
 
-func uplinkBases(all []wgsetup.Uplink) (bases []netip.Addr) {
-	for _, four := range []bool{true, false} {
-		for _, u := range all {
-			if u.Addr.Is4() == four && !slices.Contains(bases, u.Addr) {
-				bases = append(bases, u.Addr)
+// review returns what bases should be.
+func (u *uplinks) review() (bases []netip.Addr) {
+	for i, four := range []bool{true, false} {
+		var family []netip.Addr
+		for _, w := range u.all {
+			if w.Addr.Is4() == four && !slices.Contains(family, w.Addr) {
+				family = append(family, w.Addr)
 			}
+		}
+		u.several[i] = u.several[i] || len(family) > 1
+		if u.several[i] {
+			bases = append(bases, family...)
 		}
 	}
 	return bases
 }
 
-// other are the bases that nothing leaves from unless it is told to.
+// other are the bases that nothing leaves from unless it is told to: all but the
+// best of a family, and one that was left by the others.
 func (u *uplinks) other() (other []netip.Addr) {
 	for i, b := range u.bases {
-		if i > 0 && u.bases[i-1].Is4() == b.Is4() {
+		first := i == 0 || u.bases[i-1].Is4() != b.Is4()
+		last := i+1 == len(u.bases) || u.bases[i+1].Is4() != b.Is4()
+		if !first || last {
 			other = append(other, b)
 		}
 	}

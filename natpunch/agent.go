@@ -104,7 +104,6 @@ func (a *Agent) SetLocal(now time.Time, l Local) {
 			c.tellAnew()
 		}
 	}
-	uplinks := slices.Clone(l.Bases)
 	l.Bases = usefulBases(l.Bases)
 	linksChanged = linksChanged || !slices.Equal(old.Bases, l.Bases)
 	if !linksChanged && slices.Equal(old.Candidates, l.Candidates) {
@@ -113,7 +112,6 @@ func (a *Agent) SetLocal(now time.Time, l Local) {
 	l.Candidates, l.Prefixes = slices.Clone(l.Candidates), slices.Clone(l.Prefixes)
 	moved := a.site.lost4(l)
 	a.site = newSite(l, a.overlay)
-	a.site.uplinks = uplinks
 	for _, c := range a.peers {
 		if linksChanged {
 			c.sprayAnew()

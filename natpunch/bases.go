@@ -13,7 +13,7 @@ import (
 // anyBase is that of a host with one uplink a family: its routes choose.
 var anyBase = []netip.Addr{{}}
 
-// usefulBases are no more than maxBases of each family that has two or more.
+// usefulBases are no more than maxBases of each family.
 func usefulBases(bases []netip.Addr) (useful []netip.Addr) {
 	for _, four := range []bool{true, false} {
 		var family []netip.Addr
@@ -23,9 +23,7 @@ func usefulBases(bases []netip.Addr) (useful []netip.Addr) {
 				family = append(family, b)
 			}
 		}
-		if len(family) > 1 {
-			useful = append(useful, family...)
-		}
+		useful = append(useful, family...)
 	}
 	return useful
 }
@@ -78,8 +76,7 @@ func (l *checkList) wanted() (pairs []candidatePair) {
 }
 
 // rebase makes the bases of pairs fit those that the host has now. A path that
-// the routes chose was the best uplink's; one whose uplink is the only one left
-// goes where the routes lead; any other is gone with its uplink.
+// the routes chose was the best uplink's; others are gone with their uplink.
 func (l *checkList) rebase() {
 	for _, p := range l.pairs {
 		if p.relayed() {
@@ -93,8 +90,7 @@ func (l *checkList) rebase() {
 		}
 		to := bases[0]
 		other := func(o *candidatePair) bool { return o != p && o.remote == p.remote && o.base == to }
-		left := !p.base.IsValid() || !to.IsValid() && slices.Contains(l.agent.site.uplinks, p.base)
-		if !left || slices.ContainsFunc(l.pairs, other) {
+		if p.base.IsValid() || slices.ContainsFunc(l.pairs, other) {
 			p.gone = true
 			p.stop()
 			continue

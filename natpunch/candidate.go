@@ -18,9 +18,9 @@ type Local struct {
 	// HasIPv4 and HasIPv6 say which families reach beyond the host's own links.
 	// Without either, only neighbours are checked.
 	HasIPv4, HasIPv6 bool
-	// Bases are the addresses of the host's uplinks, best first. Where a family
-	// has two or more, each of its first maxBases is paired with every remote
-	// candidate beyond the host's own links; elsewhere the host's routes choose.
+	// Bases are the addresses of a family's uplinks, best first, where there are
+	// several. Each of the first maxBases is paired with every remote candidate
+	// beyond the host's own links. In a family without, the host's routes choose.
 	Bases []netip.Addr
 	// NAT4 is what is known of the NAT in front of this host. It changes no
 	// choice, only what is said about a path that there is not.
@@ -67,8 +67,7 @@ func plain(a netip.AddrPort) netip.AddrPort {
 
 // site is Local in the form in which candidates are judged by it.
 type site struct {
-	Local                  // its Bases are those that are paired
-	uplinks   []netip.Addr // all of them
+	Local
 	overlay   []netip.Prefix
 	own       []netip.Addr     // of this host's interfaces
 	reflexive []netip.AddrPort // how others see this host

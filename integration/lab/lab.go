@@ -125,10 +125,11 @@ func (l *Lab) Close() error {
 	return err
 }
 
-// A Host is an end node. Its interface is eth0.
+// A Host is an end node. Its interface is eth0, and eth1 and so on where it has several uplinks.
 type Host struct {
 	*Node
 	Uplink *Uplink
+	others []*Uplink
 
 	// Addresses is how many public addresses of each family it has (a public host only). More than one are in
 	// different /24 and /64 prefixes, as different machines would be.
@@ -156,6 +157,11 @@ func (h *Host) build() error {
 	if err := h.Uplink.plug(); err != nil {
 		return err
 	}
+	for _, u := range h.others {
+		if err := u.plug(); err != nil {
+			return err
+		}
+	}
 	for i := 1; i < h.Addresses; i++ {
 		if err := h.Uplink.addExtra(i); err != nil {
 			return err
@@ -165,6 +171,15 @@ func (h *Host) build() error {
 		return h.loadRules(hostFirewall)
 	}
 	return nil
+}
+
+// AddUplink hangs the host on a further router's LAN. Its routes prefer the uplinks that it had before.
+func (h *Host) AddUplink(r *Router) *Uplink {
+	n := len(h.others) + 1
+	u := r.lanUplink(h.Node, fmt.Sprintf("eth%d", n))
+	u.metric = 100 * n
+	h.others = append(h.others, u)
+	return u
 }
 
 // IPv4 returns the host's addresses of that family: public ones, or the one on its LAN.

@@ -64,7 +64,11 @@ func (n *Node) addAddress(link netlink.Link, p netip.Prefix) error {
 }
 
 func (n *Node) addRoute(link netlink.Link, to netip.Prefix, via netip.Addr) error {
-	route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(to), Gw: via.AsSlice()}
+	return n.addRouteWith(link, to, via, 0)
+}
+
+func (n *Node) addRouteWith(link netlink.Link, to netip.Prefix, via netip.Addr, metric int) error {
+	route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(to), Gw: via.AsSlice(), Priority: metric}
 	if err := n.links.RouteReplace(route); err != nil {
 		return fmt.Errorf("add route to %v to %s: %w", to, n.Name, err)
 	}

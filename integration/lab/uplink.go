@@ -20,6 +20,7 @@ type Uplink struct {
 	host             int          // the lower end's number in these prefixes
 	router           *Router      // whose LAN this is, or nil
 	noIPv4           bool         // at the lower end
+	metric           int          // of the lower end's default routes; zero: the kernel's own
 }
 
 func (u *Uplink) address(p netip.Prefix) netip.Addr { return hostOf(p, u.host) }
@@ -95,7 +96,7 @@ func (u *Uplink) configureLower() error {
 		if p.Addr().Is6() {
 			everything = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 		}
-		if err := u.lower.addRoute(link, everything, hostOf(p, 1)); err != nil {
+		if err := u.lower.addRouteWith(link, everything, hostOf(p, 1), u.metric); err != nil {
 			return err
 		}
 	}
