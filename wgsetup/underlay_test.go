@@ -86,6 +86,31 @@ func TestUnderlayMovesWireGuard(t *testing.T) {
 	})
 }
 
+// Over IPv4 WireGuard itself notices that its way has changed.
+func TestUnderlayIsFollowed(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend Backend) {
+		ns, first, second := dualWAN(t)
+		b := farNode(t, backend, first, second)
+		a := openNode(t, ns, Config{Backend: backend}, "10.99.0.1/32", "fd99::1/128")
+		far := netip.MustParseAddr("203.0.113.1")
+		b.apply(t, b.desired(a.peer("")))
+		want := a.desired(b.peer(far.String()))
+		a.apply(t, want)
+		a.ping(t, b.overlay[0])
+		for _, iface := range []string{"eth1", "eth0", "eth1"} {
+			u := uplinkNamed(t, ns, iface, true)
+			want.Underlay = []UnderlayRoute{{To: far, Uplink: u}}
+			a.apply(t, want)
+			eventually(t, 10*repairTime(), iface, func() bool {
+				a.ping(t, b.overlay[0])
+				peers, err := b.Peers()
+				nstest.Must(t, err)
+				return peers[a.key].Endpoint == netip.AddrPortFrom(u.Addr, a.Port())
+			})
+		}
+	})
+}
+
 // underlayShows says whether table and rules are as TestUnderlayRepairs wants
 // them.
 func (n *node) underlayShows() bool {

@@ -117,6 +117,7 @@ func (s *SidePort) setPort(port uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.port = port
+	s.sources.SetPort(port)
 }
 
 // ReadFromUDPAddrPort reads one datagram. What does not fit into b is cut off.

@@ -66,6 +66,7 @@ func Open(c Config) (*Conn, error) {
 		config: c,
 	}
 	s.port.Store(uint32(c.Port))
+	from.SetPort(side) // that routes see
 	if s.raw, err = udp.SyscallConn(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

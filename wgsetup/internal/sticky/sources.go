@@ -1,6 +1,7 @@
 package sticky
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -25,6 +26,7 @@ const (
 type Sources struct {
 	routes  *netlink.Conn // nil: routes are not looked up
 	mark    atomic.Uint32
+	port    atomic.Uint32
 	changes atomic.Uint64 // how often the host's addresses, links or routes did, and one
 
 	mu sync.Mutex
@@ -72,6 +74,13 @@ func (s *Sources) Close() error {
 // SetMark tells the firewall mark of what is sent, which routes may depend on.
 func (s *Sources) SetMark(mark uint32) {
 	if s.mark.Swap(mark) != mark {
+		s.HostChanged()
+	}
+}
+
+// SetPort tells the UDP port of what is sent, which routes may depend on, too.
+func (s *Sources) SetPort(port uint16) {
+	if s.port.Swap(uint32(port)) != uint32(port) {
 		s.HostChanged()
 	}
 }
@@ -174,6 +183,8 @@ func (s *Sources) route(remote, local netip.Addr) (link uint32, err error) {
 	attributes.Bytes(unix.RTA_DST, remote.AsSlice())
 	attributes.Bytes(unix.RTA_SRC, local.AsSlice())
 	attributes.Uint32(unix.RTA_MARK, s.mark.Load())
+	attributes.Uint8(unix.RTA_IP_PROTO, unix.IPPROTO_UDP)
+	attributes.Bytes(unix.RTA_SPORT, binary.BigEndian.AppendUint16(nil, uint16(s.port.Load())))
 	err = s.ask(unix.AF_INET, attributes, func(a *netlink.AttributeDecoder) {
 		if a.Type() == unix.RTA_OIF {
 			link = a.Uint32()
