@@ -85,6 +85,8 @@ type daemon struct {
 	measured chan natpunch.NATStatus
 	servers  atomic.Pointer[[]netip.AddrPort] // STUN servers that are known
 	hosts    []netip.Prefix
+	sleep    sleep
+	woken    chan struct{} // the wall clock has jumped
 
 	hints chan hint
 	views chan view
@@ -132,7 +134,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	d := &daemon{
 		config: c, log: c.Log, started: time.Now(), released: time.Now(), memory: remembered,
 		events: newEventLog(), drops: newDrops(),
-		hints: make(chan hint, hintQueue), views: make(chan view, 64), calls: make(chan func()), mapped: make(chan struct{}, 1), measured: make(chan natpunch.NATStatus, 4), saves: make(chan discovery.Cache, 1),
+		hints: make(chan hint, hintQueue), views: make(chan view, 64), calls: make(chan func()), mapped: make(chan struct{}, 1), measured: make(chan natpunch.NATStatus, 4), woken: make(chan struct{}, 1), saves: make(chan discovery.Cache, 1),
 	}
 	if notice != "" {
 		d.notices = append(d.notices, notice)
@@ -223,6 +225,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (
 	task("loop", d.loop)
 	task("cache", d.saver)
 	task("sources", d.watchSources)
+	task("sleep", d.watchSleep)
 	task("local API", func(ctx context.Context) error { return localapi.Serve(ctx, listener, d) })
 	if d.sources.dht != nil {
 		task("DHT", d.sources.dht.Run)
@@ -322,6 +325,8 @@ func (d *daemon) loop(ctx context.Context) error {
 			d.mesh.natMeasured(time.Now(), s)
 		case <-d.mapped:
 			d.mesh.mappedAt(d.mapper.Mappings())
+		case <-d.woken:
+			d.checkSleep(time.Now())
 		case <-d.device.Changes():
 			d.hostChanged()
 		case <-timer.C:
@@ -390,6 +395,7 @@ func (d *daemon) look(now time.Time) {
 		d.log.Debug("look at the device", "err", err)
 		return
 	}
+	d.checkSleep(now)
 	d.mesh.looked(now, now, states)
 	d.heap.look(now, states).apply()
 	if d.device.Backend() == wgsetup.Kernel && now.Sub(d.released) >= releaseEvery {

@@ -150,7 +150,8 @@ func (a *activity) unanswered(now time.Time, s wgsetup.PeerState, rtt time.Durat
 	}
 	a.rx, a.tx = s.RxBytes, s.TxBytes
 	patience := max(unansweredAfter, 4*rtt)
-	if a.asked.IsZero() || now.Sub(a.asked) < patience || now.Sub(a.suspected) < patience {
+	// One check is enough for what was sent before it.
+	if a.asked.IsZero() || now.Sub(a.asked) < patience || now.Sub(a.suspected) < patience || a.sent.Before(a.suspected) {
 		return false
 	}
 	a.suspected = now

@@ -75,5 +75,7 @@ func (d *daemon) send(o outgoing) error {
 func (d *daemon) icmp(e wgsetup.ICMPError) {
 	if errors.Is(e.Err, syscall.EMSGSIZE) {
 		d.mesh.agent.PacketTooBig(time.Now(), e.To, e.MTU)
+		return
 	}
+	d.mesh.unreachable(time.Now(), e.To)
 }

@@ -48,6 +48,8 @@ type whereabouts struct {
 	asked   time.Time
 	moved   time.Time
 	stun    []netip.AddrPort // what the STUN servers said last
+	// unreachable is when an ICMP error last caused a check.
+	unreachable time.Time
 }
 
 func (p *peer) doubtful(now time.Time) bool {

@@ -140,3 +140,45 @@ func TestOutage(t *testing.T) {
 		}
 	})
 }
+
+// After the outage the receiver's NAT has another address, and has forgotten every mapping.
+func TestOutageWithNewAddress(t *testing.T) {
+	eachMidway(t, func(m *mid) {
+		s := m.flow()
+		m.must(m.home.Uplink.Cut())
+		time.Sleep(20 * time.Second)
+		m.must(m.home.Uplink.Restore())
+		at := s.Elapsed()
+		m.must(m.home.ChangeAddress())
+		time.Sleep(10 * time.Second)
+		if back := m.backAfter(s, at); back > scaled(backAgain) {
+			m.t.Errorf("back after %v, want %v", back, backAgain)
+		}
+	})
+}
+
+// A pair that only a relay joins is back soon after an outage too, whoever was cut off, and whoever sends.
+func TestOutageOfRelayedPair(t *testing.T) {
+	w := newWorld(t, "embedded")
+	home, office := w.NAT("home", lab.Symmetric), w.NAT("office", lab.Symmetric)
+	a, b := w.join(home.Host("alice")), w.join(office.Host("bob"))
+	vps := w.relay(w.Host("vps"), "--no-dht")
+	w.build()
+	w.startRelay(vps)
+	w.flags = append(onlyRelay, "--relay", vps.Address())
+	a.up()
+	b.up()
+	b.reach(a, 5*time.Second)
+	for _, cut := range []*lab.Router{home, office} {
+		m := &mid{world: w, a: a, b: b}
+		s := m.flow()
+		w.must(cut.Uplink.Cut())
+		time.Sleep(20 * time.Second)
+		at := s.Elapsed()
+		w.must(cut.Uplink.Restore())
+		time.Sleep(8 * time.Second)
+		if back := m.backAfter(s, at); back > scaled(backAgain) {
+			t.Errorf("%s cut off: back after %v, want %v", cut.Name, back, backAgain)
+		}
+	}
+}
