@@ -2,6 +2,7 @@ package lab
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -224,6 +225,13 @@ func (n *Node) forward() error {
 		for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
 			if err := os.WriteFile(filepath.Join("/proc/sys/net", name), []byte("1"), 0o644); err != nil {
 				return fmt.Errorf("make %s forward: %w", n.Name, err)
+			}
+		}
+		// Or a bridge hands a datagram that a rule turns back to its own host to nobody (absent without br_netfilter).
+		for _, family := range []string{"ip", "ip6"} {
+			err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-"+family+"tables", []byte("0"), 0o644)
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("keep bridges of %s out of its rules: %w", n.Name, err)
 			}
 		}
 		return nil
