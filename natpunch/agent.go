@@ -83,7 +83,7 @@ func NewAgent(c AgentConfig) *Agent {
 		pings:   newBucket(totalBurst, totalRate),
 		pongs:   newBucket(totalPongBurst, totalPongRate),
 		spray:   c.Spray, maxPayload: c.MaxPayload,
-		sprays: sprayBudget{targets: make(map[netip.Addr]*bucket)},
+		sprays: sprayBudget{targets: make(map[netip.Addr]*bucket), reached: make(map[netip.AddrPort]struct{})},
 	}
 }
 
@@ -110,8 +110,14 @@ func (a *Agent) SetLocal(now time.Time, l Local) {
 		return
 	}
 	l.Candidates, l.Prefixes = slices.Clone(l.Candidates), slices.Clone(l.Prefixes)
+	if !slices.Equal(old.Candidates, l.Candidates) {
+		a.sprays.fresh = 0
+	}
 	moved := a.site.lost4(l)
 	a.site = newSite(l, a.overlay)
+	if linksChanged {
+		clear(a.sprays.reached)
+	}
 	for _, c := range a.peers {
 		if linksChanged {
 			c.sprayAnew()
@@ -329,6 +335,9 @@ func (a *Agent) emit(x Action) {
 		if len(a.queue) >= maxQueue {
 			return
 		}
+	}
+	if s, ok := x.(Send); ok {
+		a.destination(s.To)
 	}
 	a.queue = append(a.queue, x)
 }

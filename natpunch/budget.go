@@ -60,8 +60,9 @@ const (
 	// One peer, and one address whoever announced it, has so many sprays at once,
 	// then one in five minutes. An attempt may take three.
 	targetBurst, targetRate = 9, 1.0 / 300
-	// maxSprayTargets bounds the table of the addresses.
-	maxSprayTargets = 256
+	// maxSprayTargets bounds the table of the addresses, maxReached that of the
+	// destinations of checks.
+	maxSprayTargets, maxReached = 256, 4096
 
 	// maxQueue bounds the actions that wait for Advance.
 	maxQueue = 2048
@@ -74,6 +75,11 @@ var sprayPauses = []time.Duration{time.Minute, 5 * time.Minute, 30 * time.Minute
 type sprayBudget struct {
 	busy    *checkList // punches now; nil: nobody
 	targets map[netip.Addr]*bucket
+
+	// reached are the destinations of checks, and fresh is how many of them came
+	// after the last survey.
+	reached map[netip.AddrPort]struct{}
+	fresh   int
 }
 
 // bucket is a token bucket. It is full at first.

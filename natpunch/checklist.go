@@ -108,6 +108,7 @@ func newCheckList(a *Agent, p Peer) *checkList {
 // the one there was is likely to work.
 func (l *checkList) renew(now time.Time, pair keys.Pair) {
 	l.sprayOver(now, abandoned)
+	l.spray.aligned = aligned{}
 	l.pair = pair
 	pings := l.link.pings // a peer cannot refill its budget by starting anew
 	l.link = newLink(l.agent.number)

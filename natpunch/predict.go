@@ -8,18 +8,17 @@ const (
 	// predicted ports are checked for one mapping: those behind the last known,
 	// and a few before it, because a survey may have come after the mapping.
 	predictedAhead, predictedBehind = 96, 16
-	// matchedPorts are those of one try where both sides are sequential.
-	matchedPorts = 64
+	// matchedPorts are those of one try where both sides are sequential. The first
+	// lie a little before what is expected.
+	matchedPorts, matchedSlack = 96, 8
+	// matchedTries of them are 288 mappings.
+	matchedTries = 3
 	// overlap is by how much less than a block of sequential mappings the scan for
 	// it advances: some of the block's ports are other hosts'.
 	overlap = sprayPorts / 4
 	// largestStep is the largest that makes ports predictable.
 	largestStep = 16
 )
-
-// matchedOffsets are added to the next port in the tries of matching: what the
-// NATs have mapped for others meanwhile is not known.
-var matchedOffsets = [...]int{0, 4, 12}
 
 // predictedPorts are the ports that one mapping of the sender of o may have.
 func predictedPorts(o offer) []uint16 {
@@ -66,11 +65,14 @@ func likelyPorts(o offer, n int, rng *rand.Rand) []uint16 {
 	return ports.list
 }
 
-// matchingPorts are where the sender of o may send from next, in order.
-func matchingPorts(o offer, try int) []uint16 {
+// matchingPorts are where the sender of o may send from next. One side goes through
+// them with a stride of one and the other with two: so the n-th datagram of one side
+// meets the m-th of the other for some n and m, however many mappings were made for
+// others meanwhile, if there were not too many.
+func matchingPorts(o offer, stride int) []uint16 {
 	ports := newPortList(o)
 	for i := range matchedPorts {
-		ports.add(int(o.Next) + (i+matchedOffsets[try%len(matchedOffsets)])*int(o.Step))
+		ports.add(int(o.Next) + (i*stride-matchedSlack)*int(o.Step))
 	}
 	return ports.list
 }

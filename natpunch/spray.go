@@ -143,11 +143,11 @@ func (a *Agent) Told(now time.Time, node keys.NodePublic, data []byte) string {
 
 // PunchAt says that the owners of both sides have agreed, each knowing that of the
 // other, to punch at one time, give or take ten seconds: for pairs that have nobody
-// to carry a Tell.
+// to carry a Tell. It may say so again and again: the agent makes pauses.
 func (a *Agent) PunchAt(now time.Time, node keys.NodePublic, at time.Time) {
 	a.now = now
 	if c, ok := a.peers[node]; ok {
-		c.spray.at = at
+		c.spray.aligned.at = at
 		a.reschedule(c)
 	}
 }

@@ -29,7 +29,7 @@ func (l *checkList) sendOffer(now time.Time, phase punchPhase) {
 // say sends an offer through the relay that is the path; without one the owner has
 // to find a way.
 func (l *checkList) say(now time.Time, kind punchKind, phase punchPhase, id uint32) {
-	o := l.facts()
+	o := l.facts(kind)
 	o.Kind, o.Phase, o.Attempt = kind, phase, id
 	if l.offersByRelay() {
 		l.sendPing(now, l.selected, check{Offer: o})

@@ -27,6 +27,7 @@ const (
 	// Where nobody carries offers the independent side begins this much after the
 	// dependent one, whose mappings live for 30 s or more.
 	alignedLag, alignedPatience = 10 * time.Second, 30 * time.Second
+	alignedSlack                = 5 * time.Second
 	// A kept port that is no path, or not any more, is held this long: what comes
 	// back after an outage comes back there.
 	keptTrial, keptAfter = 6 * time.Second, 3 * time.Minute
@@ -75,11 +76,18 @@ type spray struct {
 	failures int       // plans that failed in a row
 	silences int       // asks in a row without an answer
 	last     sprayOutcome
-	at       time.Time // agreed by the owners; zero: no
-	asked    bucket    // what the peer may ask for
+	aligned  aligned
+	asked    bucket // what the peer may ask for
 
 	kept      netip.AddrPort // towards it one of our other ports is used; zero: none
 	keptUntil time.Time      // zero: it is in use
+}
+
+// aligned is what the owners agree on.
+type aligned struct {
+	at    time.Time // the next attempt; zero: none
+	tries int
+	after time.Time // none before this
 }
 
 type attempt struct {
@@ -109,6 +117,7 @@ func (l *checkList) sprayAnew() {
 	l.sprayOver(l.agent.now, abandoned)
 	s := &l.spray
 	s.next, s.step, s.failures, s.silences, s.last = time.Time{}, 0, 0, 0, noOutcome
+	s.aligned = aligned{}
 }
 
 // advanceSpray does what is due.
@@ -118,8 +127,8 @@ func (l *checkList) advanceSpray(now time.Time) {
 	if s.kept.IsValid() && !s.keptUntil.IsZero() && !s.keptUntil.After(now) {
 		l.release()
 	}
-	if !s.at.IsZero() && !s.at.After(now) {
-		s.at = time.Time{}
+	if x := &s.aligned; !x.at.IsZero() && !x.at.After(now) {
+		x.at = time.Time{}
 		l.beginAligned(now)
 	}
 	switch {
@@ -140,7 +149,7 @@ func (l *checkList) sprayDue(sooner func(time.Time)) {
 	if s.kept.IsValid() {
 		sooner(s.keptUntil)
 	}
-	sooner(s.at)
+	sooner(s.aligned.at)
 	switch {
 	case s.attempt.state != resting:
 		sooner(s.attempt.next)
@@ -173,13 +182,16 @@ func (l *checkList) ask(now time.Time) {
 	l.stepSpray(now)
 }
 
-// beginAligned begins what the owners have agreed on.
+// beginAligned begins what the owners have agreed on. The pauses are the same on both
+// sides, because nobody can tell the other side that there was none.
 func (l *checkList) beginAligned(now time.Time) {
-	target, role := l.sprayTarget(), l.sprayRole()
-	if l.hasDirect() || l.agent.sprays.busy != nil || !target.IsValid() || role != dependentSide && role != independentSide ||
+	target, role, x := l.sprayTarget(), l.sprayRole(), &l.spray.aligned
+	if now.Before(x.after) || l.hasDirect() || l.agent.sprays.busy != nil || !target.IsValid() || role != dependentSide && role != independentSide ||
 		!l.agent.sprayAllowed(now, target.Addr()) {
 		return
 	}
+	x.after = now.Add(sprayPauses[min(x.tries, len(sprayPauses)-1)] - alignedSlack)
+	x.tries++
 	own, its := l.pair.SendTag, l.pair.RecvTag
 	id := (binary.BigEndian.Uint32(own[:]) ^ binary.BigEndian.Uint32(its[:])) | 1
 	a := l.begin(now, manyPorts, id, target)
@@ -303,7 +315,11 @@ func (l *checkList) portsToTry(o offer) []uint16 {
 	case predicting:
 		return predictedPorts(o)
 	case matching:
-		return matchingPorts(o, l.spray.step*boolInt(l.controlling))
+		stride := 1
+		if l.controlling {
+			stride = 2
+		}
+		return matchingPorts(o, stride)
 	default:
 		one, two := l.agent.transactionID(), l.agent.transactionID()
 		seed := rand.NewPCG(binary.BigEndian.Uint64(one[:]), binary.BigEndian.Uint64(two[:]))
@@ -313,13 +329,6 @@ func (l *checkList) portsToTry(o offer) []uint16 {
 		}
 		return likelyPorts(o, n, rand.New(seed))
 	}
-}
-
-func boolInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // timeUp ends what took too long.

@@ -48,7 +48,7 @@ func (l *checkList) plan() []punchKind {
 		}
 		return []punchKind{manyPorts}
 	case bothDependent:
-		return []punchKind{matching, matching, matching}[:len(matchedOffsets)]
+		return slices.Repeat([]punchKind{matching}, matchedTries)
 	}
 	return nil
 }
@@ -78,8 +78,10 @@ func (l *checkList) sprayTarget() netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// facts are what the peer needs to know of this node's mappings.
-func (l *checkList) facts() offer {
+// facts are what the peer needs to know of this node's mappings. For matching that is
+// where the next one will be; else it is where the one to the peer may be, which is as
+// old as the first check.
+func (l *checkList) facts(kind punchKind) offer {
 	n := &l.agent.site.NAT4
 	o := offer{Step: n.Step, Low: n.Low, High: n.High}
 	for _, r := range l.agent.site.reflexive {
@@ -89,7 +91,11 @@ func (l *checkList) facts() offer {
 			o.Next = r.Port()
 		}
 	}
-	o.Next += uint16(n.Step)
+	ahead := 1
+	if kind == matching && n.Mapping == AddressAndPortDependent {
+		ahead += l.agent.sprays.fresh
+	}
+	o.Next += uint16(ahead * int(n.Step))
 	return o
 }
 
@@ -115,6 +121,22 @@ func (l *checkList) mayAsk() bool {
 		return true
 	}
 	return l.trust == seeking && l.selected == nil && !l.searching()
+}
+
+// destination counts the mappings that checks have made since a survey.
+func (a *Agent) destination(to netip.AddrPort) {
+	x := &a.sprays
+	if !a.spray || !to.Addr().Is4() || !dependent(a.site.NAT4) || !predictable(&a.site.NAT4) {
+		return
+	}
+	if _, ok := x.reached[to]; ok {
+		return
+	}
+	if len(x.reached) >= maxReached {
+		clear(x.reached)
+	}
+	x.reached[to] = struct{}{}
+	x.fresh++
 }
 
 // sprayAllowed takes one of the sprays that may go to ip, whichever peer wants it.
