@@ -1,0 +1,131 @@
+package scenario
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/credant/credant/integration/lab"
+)
+
+// A link in the middle carries less than Ethernet, and nobody is told: packets that are too long vanish. Large
+// transfers through the tunnel come to no halt, whichever way, over IPv4 and IPv6.
+func TestNarrowLink(t *testing.T) {
+	for _, mtu := range []int{1280, 1420, 1492} {
+		for _, family := range []string{"IPv4", "IPv6"} {
+			t.Run(fmt.Sprintf("mtu=%d/%s", mtu, family), func(t *testing.T) { narrowLink(t, "embedded", mtu, family) })
+		}
+	}
+}
+
+func TestKernelNarrowLink(t *testing.T) {
+	for _, family := range []string{"IPv4", "IPv6"} {
+		t.Run(family, func(t *testing.T) { narrowLink(t, "kernel", 1280, family) })
+	}
+}
+
+func narrowLink(t *testing.T, backend string, mtu int, family string) {
+	w := newWorld(t, backend)
+	home := w.NAT("home", lab.PortRestricted.HidePort())
+	home.IPv6 = true
+	a := w.join(home.Host("alice"))
+	b := w.join(w.Host("bob"))
+	w.build()
+	w.must(home.Uplink.Narrow(mtu))
+	const port = "23456"
+	w.flags = []string{"--no-dht", "--no-stun", "--no-lan", "--no-port-mapping"}
+	at := b.Host.IPv4()[0]
+	if family == "IPv6" {
+		at = b.Host.IPv6()[0]
+		w.forgetIPv4(b.Host)
+	} else {
+		w.forgetIPv6(b.Host)
+	}
+	b.up("--port", port)
+	a.up("--bootstrap", net.JoinHostPort(at.String(), port))
+	a.reach(b, 10*time.Second)
+	began := time.Now()
+	const size = 2 << 20
+	for _, n := range []struct {
+		name     string
+		from, to *node
+	}{{"out", a, b}, {"in", b, a}} {
+		addresses := n.to.status().Self.Addresses
+		slices.Reverse(addresses) // IPv6 inside cannot be cut as short as IPv4
+		for _, address := range addresses {
+			if err := transfer(n.from.Host, n.to.Host, netip.MustParseAddr(address), size, scaled(10*time.Second)); err != nil {
+				t.Errorf("%s, to %s: %v", n.name, address, err)
+			}
+		}
+	}
+	p, _ := a.peer(b)
+	t.Logf("%s, MTU of the path %d, all after %v", p.Endpoint, p.MTU, time.Since(began).Round(time.Millisecond))
+	if most := mtu - 60; p.MTU == 0 && most < 1420-16 || p.MTU > most {
+		t.Errorf("alice takes the path for one of %d bytes; the link carries %d", p.MTU, mtu)
+	}
+}
+
+// forgetIPv6 takes the host's IPv6 addresses to the internet away, forgetIPv4 its IPv4 ones.
+func (w *world) forgetIPv6(h *lab.Host) { w.forget(h, h.IPv6()) }
+func (w *world) forgetIPv4(h *lab.Host) { w.forget(h, h.IPv4()) }
+
+func (w *world) forget(h *lab.Host, addresses []netip.Addr) {
+	w.t.Helper()
+	for _, a := range addresses {
+		bits, iface := 24, "eth0"
+		if a.Is6() {
+			bits = 64
+		}
+		if result, err := h.Run(w.within(10*time.Second), "ip", "address", "del", fmt.Sprintf("%s/%d", a, bits), "dev", iface); err != nil || result.Code != 0 {
+			w.t.Fatalf("take %s from %s: %v %s", a, h.Name, err, result.Output)
+		}
+	}
+}
+
+// transfer carries size bytes over TCP from one host to an address of another.
+func transfer(from, to *lab.Host, at netip.Addr, size int, limit time.Duration) error {
+	var listener net.Listener
+	err := to.Do(func() (err error) {
+		listener, err = net.Listen("tcp", netip.AddrPortFrom(at, 0).String())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	deadline := time.Now().Add(limit)
+	sent := make(chan error, 1)
+	go func() {
+		var c net.Conn
+		err := from.Do(func() (err error) {
+			c, err = (&net.Dialer{Deadline: deadline}).Dial("tcp", listener.Addr().String())
+			return err
+		})
+		if err == nil {
+			defer c.Close()
+			_ = c.SetDeadline(deadline)
+			_, err = io.Copy(c, bytes.NewReader(make([]byte, size)))
+		}
+		sent <- err
+	}()
+	if err := listener.(*net.TCPListener).SetDeadline(deadline); err != nil {
+		return err
+	}
+	c, err := listener.Accept()
+	if err != nil {
+		return errors.Join(err, <-sent)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(deadline)
+	n, err := io.Copy(io.Discard, c)
+	if n != int64(size) {
+		err = errors.Join(fmt.Errorf("%d of %d bytes arrived", n, size), err, <-sent)
+	}
+	return err
+}
