@@ -13,6 +13,7 @@ import (
 type (
 	NetcheckReport = netcheck.Report
 	NetcheckFamily = netcheck.Family
+	NetcheckPortal = netcheck.Portal
 	GatewayReport  = portmap.Report
 )
 
