@@ -7,10 +7,10 @@
 // carried out. Applying twice changes nothing, and Run repairs in the same way
 // what other software removes.
 //
-// A device carries its network's name in its link alias ("credant:NETWORK"),
-// and nftables tables carry network and device in theirs, so that the next
-// start adopts what a crash left and Clean finds it without a daemon. Peers of
-// an adopted device are never replaced: their sessions live on.
+// A device's link alias ("credant:NETWORK"), nftables tables and the number of
+// our routing table tell the network, so that the next start adopts what a crash
+// left and Clean finds it without a daemon. Peers of an adopted device are never
+// replaced: their sessions live on.
 //
 // A peer moves to another path without loss when package swap says when to set
 // its endpoint, and how long SetRedirects passes the old path for the new one.
