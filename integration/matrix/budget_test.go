@@ -13,6 +13,7 @@ import (
 const (
 	mappingBudget = 300
 	sessionBudget = 1100
+	tried         = 10               // less than any attempt
 	attempt       = 20 * time.Second // longer than one, shorter than the pause before the next
 )
 
@@ -25,14 +26,14 @@ type spend struct {
 // One attempt at a dependent mapping stays within what routers can be asked to remember, whether it comes off or not.
 func TestPunchStaysWithinBudget(t *testing.T) {
 	for _, c := range []struct {
-		name, pair string
-		severed    bool
+		name, pair        string
+		severed, hopeless bool
 	}{
-		{"it comes off", "APDF / dependent, random", false},
-		{"nothing arrives", "APDF / dependent, random", true},
-		{"nothing arrives where ports are sequential", "APDF / dependent, sequential", true},
-		{"both mappings are dependent", "dependent, random / dependent, random", true},
-		{"both mappings are sequential", "dependent, sequential / dependent, sequential", true},
+		{"it comes off", "APDF / dependent, random", false, false},
+		{"nothing arrives", "APDF / dependent, random", true, false},
+		{"nothing arrives where ports are sequential", "APDF / dependent, sequential", true, false},
+		{"both mappings are dependent", "dependent, random / dependent, random", true, true},
+		{"both mappings are sequential", "dependent, sequential / dependent, sequential", true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := find(t, c.pair)
@@ -61,6 +62,9 @@ func TestPunchStaysWithinBudget(t *testing.T) {
 			}
 			if len(spent.sessions) > sessionBudget {
 				t.Errorf("%d sessions at the other router, want at most %d", len(spent.sessions), sessionBudget)
+			}
+			if !c.hopeless && (len(spent.mappings) < tried || len(spent.sessions) < tried) {
+				t.Errorf("fewer than %d mappings or sessions: was there an attempt?", tried)
 			}
 			if c.severed && result.Direct {
 				t.Error("direct through a cut")

@@ -72,12 +72,6 @@ var sample = []struct {
 	{"APDF / UDP blocked", byRelay},
 }
 
-// pending are pairs that theory joins and CredAnt does not yet.
-var pending = map[string]string{
-	"APDF / dependent, sequential": "no prediction yet",
-	"APDF / dependent, random":     "no spraying of ports yet",
-}
-
 // find returns the pair of that name.
 func find(t *testing.T, name string) pair {
 	t.Helper()
@@ -127,13 +121,10 @@ func (w *world) judge(t *testing.T, p pair, by mode) {
 			short = again.shortfall()
 		}
 	}
-	why, expected := pending[p.String()]
-	switch {
-	case short != "" && expected:
-		t.Logf("falls short, as expected: %s", why)
-	case short != "":
+	if short != "" {
 		t.Errorf("falls short: %s", short)
-	case !v.direct && !v.chance:
+	}
+	if !v.direct && !v.chance {
 		w.judgeHopeless(t, r)
 	}
 }

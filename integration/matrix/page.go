@@ -16,7 +16,7 @@ const (
 // table writes the rows of one pair side by side, in Markdown.
 func table(all []pair, rows []row, runs int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d tries a cell. Times are seconds from the second `up` to direct, median / 95th percentile; lost: datagrams\n"+
+	fmt.Fprintf(&b, "%d tries a cell, one where theory says no. Times are seconds from the second `up` to direct, median / 95th percentile; lost: datagrams\n"+
 		"lost in so many moves from the relay to the direct path.\n\n", runs)
 	b.WriteString("| one side | other side | theory | with a relay | time | lost | with a member | time | DHT alone | time |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|---|---|\n")
