@@ -312,6 +312,9 @@ func TestSwapOntoKeptPort(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%s to %s", c.from.name, c.to.name), func(t *testing.T) {
 				lab.start(t, c.from)
+				// As the check of a path does, it opens the firewall.
+				_, err := lab.a.SidePort().WriteToUDPAddrPort([]byte{0xa1}, c.to.a)
+				nstest.Must(t, err)
 				tr := lab.traffic(t, perSecond)
 				time.Sleep(200 * time.Millisecond)
 				sides := lab.swap(t, c.from, c.to, func(*swap.Config) {}, c.both)
