@@ -23,6 +23,7 @@ func (m *mesh) looked(now, wall time.Time, states map[wgtypes.Key]wgsetup.PeerSt
 			p.lost, p.lostAt = false, time.Time{} // whatever the checks say, packets come in
 		}
 		m.insist(now, p)
+		m.reviewKeepalive(p)
 		if p.expects && !state.LastHandshake.Equal(p.state.LastHandshake) {
 			p.expects = false
 			m.nudge(p) // it has started anew, and wants to hear this side
@@ -46,7 +47,7 @@ func (m *mesh) looked(now, wall time.Time, states map[wgtypes.Key]wgsetup.PeerSt
 			p.reason = "no answer for more than 3 minutes"
 			m.event("lost", p.name(), p.name()+" does not answer any more", false)
 			m.seek(now, p)
-		case p.activity.unanswered(now, state, p.path.RTT), !m.keeps(p) && p.activity.silent(now):
+		case p.activity.unanswered(now, state, p.path.RTT), !m.keeps(p) && p.activity.silent(now, p.every+keepaliveGap+10*time.Second):
 			m.agent.CheckConsent(now, p.node)
 			m.suspectRelay(now, p.relayOf())
 		}
@@ -55,7 +56,7 @@ func (m *mesh) looked(now, wall time.Time, states map[wgtypes.Key]wgsetup.PeerSt
 			m.suspectRelay(now, p.relayOf())
 			m.beHeard(now, p)
 		}
-		if p.alive && !m.keeps(p) && now.Sub(p.activity.sent) >= outboundAgain {
+		if p.alive && !m.keeps(p) && p.every <= keepalive && now.Sub(p.activity.sent) >= outboundAgain {
 			m.nudge(p)
 		}
 		if p.session == nil && p.deaf.looked(now, state, p.path.RTT) {
@@ -107,6 +108,7 @@ type activity struct {
 	heard     time.Time // when rx last grew
 	sent      time.Time // when tx last grew
 	asked     time.Time // when tx first grew after rx did; zero: not since
+	quiet     time.Time // when something last went either way before that
 	suspected time.Time
 	grew      int64     // tx, between the last two looks
 	used      bool      // more than keepalives was sent at the last look
@@ -117,7 +119,6 @@ const (
 	// Nothing back for this long, or for four round trips, is worth a check of the
 	// path, again and again while it lasts. Silence alone never gives a path up.
 	unansweredAfter = 500 * time.Millisecond
-	silentAfter     = keepaliveOther + 10*time.Second
 	// usedFor is how long traffic counts as going on: much of it pauses for a second.
 	usedFor       = 3 * time.Second
 	keepaliveSize = 32 // of a packet that nobody answers
@@ -138,7 +139,10 @@ func (a *activity) unanswered(now time.Time, s wgsetup.PeerState, rtt time.Durat
 	if s.RxBytes != a.rx || s.TxBytes < a.tx || a.heard.IsZero() {
 		a.asked, a.heard = time.Time{}, now
 	} else if s.TxBytes > a.tx+keepaliveSize && a.asked.IsZero() {
-		a.asked = now
+		a.asked, a.quiet = now, a.heard
+		if a.sent.After(a.heard) {
+			a.quiet = a.sent
+		}
 	}
 	if s.TxBytes != a.tx || a.sent.IsZero() {
 		a.sent = now
@@ -159,8 +163,8 @@ func (a *activity) unanswered(now time.Time, s wgsetup.PeerState, rtt time.Durat
 }
 
 // silent tells that not even the peer's keepalives come in.
-func (a *activity) silent(now time.Time) bool {
-	if now.Sub(a.heard) < silentAfter || now.Sub(a.suspected) < silentAfter {
+func (a *activity) silent(now time.Time, after time.Duration) bool {
+	if now.Sub(a.heard) < after || now.Sub(a.suspected) < after {
 		return false
 	}
 	a.suspected = now

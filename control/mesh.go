@@ -60,6 +60,7 @@ type mesh struct {
 	clock         clockOpinion
 	notes         notes
 	where         whereabouts
+	lifetimes     lifetimes
 
 	notices map[string]string // what the user should act on, by subject
 	drops   *drops

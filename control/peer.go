@@ -11,18 +11,6 @@ import (
 	"github.com/credant/credant/wgsetup"
 )
 
-// A packet either way restarts both sides' keepalive timers, so of two equal
-// intervals both fire at once or the same side always fires first. One side
-// keeps the path open, at the interval that wg(8) recommends for NATs; the
-// other's timer fires only when it has heard nothing for longer than that.
-// Some NATs are refreshed by outbound packets alone (RFC 4787, REQ-6): for them
-// the other side is made to send a packet now and then as well.
-const (
-	keepalive      = 25 * time.Second
-	keepaliveOther = 30 * time.Second
-	outboundAgain  = 55 * time.Second
-)
-
 // peer is another node as this one sees it.
 type peer struct {
 	node    keys.NodePublic
@@ -31,10 +19,11 @@ type peer struct {
 	pair    keys.Pair
 	version uint8
 
-	adopted   bool // with its session, and not looked at yet
-	met       bool // since this process started
-	installed bool // the device has it, or will with the next apply
-	keepalive bool // packets may start by themselves
+	adopted   bool          // with its session, and not looked at yet
+	met       bool          // since this process started
+	installed bool          // the device has it, or will with the next apply
+	keepalive bool          // packets may start by themselves
+	every     time.Duration // the interval at which the path is to be refreshed
 	session   *session
 	deaf      deafness
 	expects   bool              // another session, while there is one
@@ -105,16 +94,10 @@ func (p *peer) desired(m *mesh, held map[netip.Addr]claim) wgsetup.Peer {
 		d.AllowedIPs = append(d.AllowedIPs, netip.PrefixFrom(addr, 32))
 	}
 	if p.keepalive {
-		d.Keepalive = keepaliveOther
-		if m.keeps(p) {
-			d.Keepalive = keepalive
-		}
+		d.Keepalive = m.keepaliveInterval(p)
 	}
 	return d
 }
-
-// keeps tells which of the two keeps the path open.
-func (m *mesh) keeps(p *peer) bool { return m.self.public.Compare(p.node) < 0 }
 
 // heldBy are the overlay IPv4 addresses that the peer claims and that no other
 // node, this one among them, has a better claim to.

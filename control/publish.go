@@ -142,6 +142,7 @@ func (m *mesh) publish(now, wall time.Time) bool {
 		r.Addresses = append(r.Addresses, wire.AddressClaim{Addr: c.addr, Settled: c.settled})
 	}
 	r.NAT4, r.NAT6 = m.behavior(now)
+	r.NAT4 = m.withLifetime(r.NAT4)
 	p.sequence = max(p.sequence+1, uint64(max(0, wall.UnixMilli())))
 	r.Seq = p.sequence
 	signed, err := wire.Sign(r, m.self.node)

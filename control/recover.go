@@ -40,6 +40,7 @@ type recovery struct {
 	insistedAt time.Time
 	heardUntil time.Time // let the peer hear this side so long; zero: no need
 	heardNext  time.Time
+	idleLost   netip.AddrPort // the path, where it was lost after nothing had used it
 }
 
 // whereabouts is what this node has done to find out where it is.
@@ -67,6 +68,7 @@ func (m *mesh) doubted(now time.Time, p *peer) {
 	m.where.doubted = now
 	if p.doubtedAt.IsZero() {
 		m.relays.dirty = true // an allocation takes a moment
+		m.idleBefore(p)
 	}
 	p.doubtedAt, p.heardAt = now, now
 	p.call.begin(now)
@@ -78,6 +80,7 @@ func (m *mesh) proved(now time.Time, p *peer) {
 	if !p.doubtedAt.IsZero() {
 		m.relays.dirty = true
 	}
+	m.idleAfter(now, p)
 	p.recovery = recovery{}
 	m.beHeard(now, p)
 }
@@ -170,6 +173,20 @@ func (m *mesh) lookAnew(now time.Time) {
 		}
 		if p.call.next.After(now) {
 			p.call.next = now // there is something new to say
+		}
+	}
+}
+
+// waysOutChanged is told that the host's routes to the internet are others, be it
+// with the same addresses: a gateway is gone or a link is back.
+func (m *mesh) waysOutChanged(now time.Time) {
+	m.where.doubted, m.where.asked = now, time.Time{}
+	m.askWhere(now, nil)
+	for _, p := range m.peers {
+		if p.working() {
+			m.agent.CheckConsent(now, p.node)
+		} else if !p.lostAt.IsZero() {
+			m.agent.Restart(now, p.node, "the network changed")
 		}
 	}
 }

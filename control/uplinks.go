@@ -32,6 +32,9 @@ func (m *mesh) uplinksChanged(now time.Time, all []wgsetup.Uplink) {
 	if slices.Equal(all, u.all) {
 		return
 	}
+	if u.all != nil {
+		m.waysOutChanged(now)
+	}
 	u.all = all
 	m.out.apply = m.out.apply || len(m.underlay()) > 0
 	bases := u.review()
