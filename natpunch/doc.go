@@ -21,5 +21,5 @@
 // anything but what its budgets allow (budget.go), whatever a peer says.
 //
 // Opening sockets, resolving servers, setting WireGuard endpoints and talking to
-// relays are for others. Start at agent.go, then checklist.go and relayed.go.
+// relays are for others. Start at agent.go, then checklist.go, relayed.go and spray.go.
 package natpunch

@@ -46,7 +46,8 @@ type Path struct {
 }
 
 // Action is something the owner of an Agent has to do, or to know: one of Send,
-// Select, Confirm, Doubt, Lost and Reflexive.
+// Select, Confirm, Doubt, Lost and Reflexive, of MTU (plpmtu.go), and of those for
+// punching through dependent mappings (spray.go).
 type Action interface{ action() }
 
 // Send is a datagram to put on the one port.

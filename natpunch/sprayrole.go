@@ -70,7 +70,7 @@ func (l *checkList) sprayTarget() netip.AddrPort {
 			ip := addr.Addr()
 			behindOurs := slices.ContainsFunc(s.reflexive, func(o netip.AddrPort) bool { return o.Addr() == ip })
 			if c.Type == typ && ip.Is4() && ip.IsGlobalUnicast() && !private(ip) && !behindOurs &&
-				l.agent.relayed[addr] == 0 && s.usable(addr) && !s.onLink(ip) {
+				l.agent.relayed[addr] == 0 && s.usable(addr) {
 				return addr
 			}
 		}
