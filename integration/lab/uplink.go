@@ -28,6 +28,14 @@ func (u *Uplink) address(p netip.Prefix) netip.Addr { return hostOf(p, u.host) }
 // Address is the IPv4 address on the uplink's lower end, which a NAT's hosts are seen by.
 func (u *Uplink) Address() netip.Addr { return u.address(u.prefix4) }
 
+// Address6 is the same of IPv6; the zero one where the LAN has none.
+func (u *Uplink) Address6() netip.Addr {
+	if !u.prefix6.IsValid() {
+		return netip.Addr{}
+	}
+	return u.address(u.prefix6)
+}
+
 // plug lays the cable and gives the lower end its addresses and default routes.
 func (u *Uplink) plug() error {
 	if u.router != nil {

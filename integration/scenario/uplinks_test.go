@@ -15,7 +15,7 @@ type dual struct {
 	second       *lab.Uplink // to radio
 }
 
-func newDual(t *testing.T, backend string) *dual {
+func newDual(t *testing.T, backend string, ipv6 bool) *dual {
 	t.Helper()
 	if backend == "embedded" {
 		t.Parallel() // most of it is waiting
@@ -23,6 +23,7 @@ func newDual(t *testing.T, backend string) *dual {
 	d := &dual{mid: &mid{world: newWorld(t, backend)}}
 	d.cable, d.radio = d.NAT("cable", lab.PortRestricted.HidePort()), d.NAT("radio", lab.PortRestricted.HidePort())
 	d.office = d.NAT("office", lab.PortRestricted.HidePort())
+	d.cable.IPv6, d.radio.IPv6, d.office.IPv6 = ipv6, ipv6, ipv6
 	alice := d.cable.Host("alice")
 	d.second = alice.AddUplink(d.radio)
 	d.a, d.b = d.join(alice), d.join(d.office.Host("bob"))
@@ -51,13 +52,24 @@ func (d *dual) by() *lab.Router {
 	at, err := netip.ParseAddrPort(p.Endpoint)
 	d.must(err)
 	switch at.Addr() {
-	case d.cable.PublicIPv4():
+	case d.cable.PublicIPv4(), d.a.Host.Uplink.Address6():
 		return d.cable
-	case d.radio.PublicIPv4():
+	case d.radio.PublicIPv4(), d.second.Address6():
 		return d.radio
 	default:
 		d.t.Fatalf("alice is reached at %v", at)
 		return nil
+	}
+}
+
+// forward has a router do something to all that it forwards, in the words of nft.
+func (d *dual) forward(r *lab.Router, rule string) {
+	d.t.Helper()
+	result, err := r.Run(d.within(10*time.Second), "nft",
+		"table inet trouble {\n chain forward {\n type filter hook forward priority -10\n "+rule+"\n }\n}")
+	d.must(err)
+	if result.Code != 0 {
+		d.t.Fatalf("nft on %s: %s", r.Name, result.Output)
 	}
 }
 
@@ -73,15 +85,19 @@ func TestDeadUplink(t *testing.T)       { deadUplink(t, "embedded") }
 func TestKernelDeadUplink(t *testing.T) { deadUplink(t, "kernel") }
 
 func deadUplink(t *testing.T, backend string) {
-	for _, receives := range []bool{true, false} {
-		name := "alice sends"
-		if receives {
-			name = "alice receives"
-		}
-		t.Run(name, func(t *testing.T) {
-			d := newDual(t, backend)
+	for _, c := range []struct {
+		name           string
+		receives, ipv6 bool
+	}{
+		{"alice sends", false, false},
+		{"alice receives", true, false},
+		{"alice sends by IPv6", false, true},
+		{"alice receives by IPv6", true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newDual(t, backend, c.ipv6)
 			from, to := d.a, d.b
-			if receives {
+			if c.receives {
 				from, to = d.b, d.a
 			}
 			s, err := lab.StartStream(from.Host.Node, from.overlay(), to.Host.Node, to.overlay(), 100)
@@ -89,7 +105,7 @@ func deadUplink(t *testing.T, backend string) {
 			time.Sleep(scaled(6 * time.Second))
 			was := d.by()
 			at := s.Elapsed()
-			d.must(d.Sever(was.PublicIPv4(), d.office.PublicIPv4()))
+			d.forward(was, "drop")
 			time.Sleep(scaled(8 * time.Second))
 			if back := d.backAfter(s, at); back > scaled(backAgain) {
 				t.Errorf("back after %v, want %v", back, backAgain)
@@ -97,13 +113,34 @@ func deadUplink(t *testing.T, backend string) {
 			if now := d.by(); now != d.other(was) {
 				t.Errorf("alice is still reached by %s", now.Name)
 			}
+			if p, _ := d.a.peer(d.b); c.ipv6 != netip.MustParseAddrPort(p.Endpoint).Addr().Is6() {
+				t.Errorf("alice reaches bob at %s", p.Endpoint)
+			}
 		})
+	}
+}
+
+// One of two uplinks loses every tenth packet: while a flow goes on, the other takes its place.
+func TestLossyUplink(t *testing.T) {
+	d := newDual(t, "embedded", false)
+	s := d.flow()
+	was := d.by()
+	d.forward(was, "numgen random mod 10 == 0 drop")
+	took := d.eventually(2*time.Minute, "alice is reached by the better uplink", func() bool { return d.by() == d.other(was) })
+	time.Sleep(time.Second)
+	from := s.Elapsed()
+	time.Sleep(5 * time.Second)
+	sent, gaps, err := s.Stop()
+	d.must(err)
+	t.Logf("moved after %v; %d of %d lost", took.Round(time.Second), lab.Lost(gaps), sent)
+	if n := len(gaps); n > 0 && gaps[n-1].At > from {
+		t.Errorf("something is still lost: %v", gaps[n-1])
 	}
 }
 
 // A cable of two is pulled at alice's own end: she knows at once.
 func TestUplinkPulled(t *testing.T) {
-	d := newDual(t, "embedded")
+	d := newDual(t, "embedded", false)
 	s := d.flow()
 	cut := d.a.Host.Uplink.Cut
 	if d.by() == d.radio {
