@@ -227,7 +227,7 @@ func (m *mesh) tellAgent(now time.Time, p *peer) {
 // measure lets the relayed paths of a peer be measured when that is due.
 func (m *mesh) measure(now time.Time, p *peer) {
 	every := measureIdle
-	if p.activity.lately(now) {
+	if p.activity.lately(now) || p.path.Base.IsValid() && p.inflow.flows() {
 		every = measureUsed
 	}
 	if (p.viaRelay() || p.path.Base.IsValid()) && now.Sub(p.measuredAt) >= every {
