@@ -56,7 +56,7 @@ func (m *mesh) looked(now, wall time.Time, states map[wgtypes.Key]wgsetup.PeerSt
 			m.suspectRelay(now, p.relayOf())
 			m.beHeard(now, p)
 		}
-		if p.alive && !m.keeps(p) && p.every <= keepalive && now.Sub(p.activity.sent) >= outboundAgain {
+		if p.alive && m.outboundDue(p, now.Sub(p.activity.sent)) {
 			m.nudge(p)
 		}
 		if p.session == nil && p.deaf.looked(now, state, p.path.RTT) {

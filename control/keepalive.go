@@ -105,6 +105,19 @@ func (m *mesh) keepaliveInterval(p *peer) time.Duration {
 	return every + keepaliveGap
 }
 
+// outboundDue tells whether this side is to send a packet for its own NAT's sake,
+// having sent nothing for so long. Where mappings are known to be short-lived, the
+// peer's packets may be what keeps WireGuard's own timer from firing.
+func (m *mesh) outboundDue(p *peer, since time.Duration) bool {
+	switch {
+	case p.every > keepalive:
+		return false
+	case p.every < keepalive:
+		return since >= p.every
+	}
+	return !m.keeps(p) && since >= outboundAgain
+}
+
 // A mapping that was lost while nothing was sent is known by what follows: the
 // first packet is not answered, nor are checks, and soon after the peer is where
 // it was, or at another port of the same address.

@@ -76,7 +76,8 @@ func TestKeepaliveOfOpenNodes(t *testing.T) {
 		"private":      {open, open, host("192.168.1.1:41000"), host("2.0.0.2:42000"), keepalive},
 		"elsewhere":    {open, open, host("1.0.0.1:41000"), host("2.0.0.3:42000"), keepalive},
 		"short": {
-			wire.NATBehavior{Lifetime: 30 * time.Second}, wire.NATBehavior{Lifetime: 15 * time.Second},
+			wire.NATBehavior{Lifetime: 30 * time.Second},
+			wire.NATBehavior{Lifetime: 15 * time.Second},
 			host("1.0.0.1:41000"), host("2.0.0.2:42000"), 12 * time.Second,
 		},
 	} {
@@ -86,6 +87,43 @@ func TestKeepaliveOfOpenNodes(t *testing.T) {
 		p.path.Addr = there
 		if got := m.keepaliveOf(p); got != tt.want {
 			t.Errorf("%s: every %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
+// A NAT that forgets sooner than keepalives come is learnt of by what it costs, and
+// then both sides keep the path open.
+func TestShortLivedMappingIsLearnt(t *testing.T) {
+	for seed := range uint64(6) { // either may keep the path
+		w := newWorld(t, seed)
+		nat := newNAT("1.0.0.1")
+		nat.lifetime = 20 * time.Second
+		a := w.host("a", "192.168.1.10:41000", nat)
+		b := w.host("b", "2.0.0.2:42000", nil)
+		a.hint(b.public())
+		w.run(time.Minute, nil)
+		number := 0
+		for range 60 {
+			// The user sends something when nothing has gone for a while.
+			w.run(time.Duration(60+w.rng.IntN(30))*time.Second, nil)
+			number++
+			b.device.data(a.device.public, number)
+			w.run(2*time.Second, nil)
+		}
+		lost := 0
+		for range 30 {
+			w.run(time.Duration(60+w.rng.IntN(30))*time.Second, nil)
+			number++
+			b.device.data(a.device.public, number)
+			w.run(time.Second, nil)
+			if !a.device.heard[number] {
+				lost++
+			}
+		}
+		pa, pb := a.mesh.peers[b.mesh.self.public], b.mesh.peers[a.mesh.self.public]
+		t.Logf("seed %d: a keeps %v, every %v and %v, %d of 30 lost", seed, a.mesh.keeps(pa), pa.every, pb.every, lost)
+		if pa.every > 20*time.Second || pb.every > 20*time.Second || lost > 3 {
+			t.Errorf("seed %d: every %v and %v, %d of 30 lost", seed, pa.every, pb.every, lost)
 		}
 	}
 }

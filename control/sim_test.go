@@ -116,12 +116,14 @@ type simNAT struct {
 	hosts     map[netip.AddrPort]*simHost          // by outer
 	open      map[[2]netip.AddrPort]time.Time      // (outer, remote)
 	dependent bool                                 // on address and port: each remote sees another port
+	lifetime  time.Duration                        // of a mapping that nothing from inside refreshes
 }
 
 func newNAT(public string) *simNAT {
 	return &simNAT{
 		public: netip.MustParseAddr(public), ports: map[[2]netip.AddrPort]netip.AddrPort{},
 		hosts: map[netip.AddrPort]*simHost{}, open: map[[2]netip.AddrPort]time.Time{},
+		lifetime: 2 * time.Minute,
 	}
 }
 
@@ -135,7 +137,7 @@ func (n *simNAT) out(h *simHost, to netip.AddrPort, now time.Time) netip.AddrPor
 		outer = netip.AddrPortFrom(n.public, uint16(40000+7*len(n.ports)))
 		n.ports[key], n.hosts[outer] = outer, h
 	}
-	n.open[[2]netip.AddrPort{outer, to}] = now.Add(2 * time.Minute)
+	n.open[[2]netip.AddrPort{outer, to}] = now.Add(n.lifetime)
 	return outer
 }
 
@@ -348,6 +350,8 @@ func (d *simDevice) apply(want wgsetup.Desired) {
 			d.transmit(p.PublicKey)
 			sp.traversal = d.host.w.now
 			d.keepAlive(p.PublicKey, sp)
+		} else if p.Keepalive > 0 && p.Keepalive != sp.interval {
+			sp.interval = p.Keepalive // the kernel's timer follows at the next packet
 		}
 	}
 	for k := range d.peers {
