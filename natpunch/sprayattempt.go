@@ -279,14 +279,14 @@ func (l *checkList) sprayOver(now time.Time, outcome sprayOutcome) {
 	if s.attempt.state == resting {
 		return
 	}
-	asker := s.attempt.asker && !s.attempt.aligned
+	asker, kind := s.attempt.asker && !s.attempt.aligned, s.attempt.kind
 	if s.attempt.opened {
 		l.agent.emit(ClosePorts{Node: l.node})
 	}
 	s.attempt = attempt{}
 	l.agent.sprays.busy = nil
 	if asker {
-		l.pauseAfter(now, outcome)
+		l.pauseAfter(now, kind, outcome)
 	}
 	for _, c := range l.agent.peers {
 		if c != l && c.spray.wanted {
@@ -296,7 +296,7 @@ func (l *checkList) sprayOver(now time.Time, outcome sprayOutcome) {
 }
 
 // pauseAfter sets the time of the next attempt.
-func (l *checkList) pauseAfter(now time.Time, outcome sprayOutcome) {
+func (l *checkList) pauseAfter(now time.Time, kind punchKind, outcome sprayOutcome) {
 	s := &l.spray
 	s.last, s.wanted = outcome, true
 	if outcome != unanswered {
@@ -311,7 +311,9 @@ func (l *checkList) pauseAfter(now time.Time, outcome sprayOutcome) {
 	case peerBusy:
 		s.next = now.Add(askBusyAgain + l.agent.jitter(askBusyAgain))
 	case missed, hostFailed:
-		if s.step++; outcome == missed && s.step < len(l.plan()) {
+		// The plan may have grown since, with what was measured: many ports are the
+		// last resort all the same, and once is what the routers can be asked for.
+		if s.step++; outcome == missed && kind != manyPorts && s.step < len(l.plan()) {
 			s.next = now
 			return
 		}
