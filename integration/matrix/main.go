@@ -37,6 +37,7 @@ func runMain(ctx context.Context, args []string, stdout io.Writer) error {
 	workers := flags.Int("workers", 2, "how many pairs at once")
 	only := flags.String("only", "", "only pairs whose \"one / other\" matches this regular expression")
 	delay := flags.Duration("delay", 0, "how long the internet takes from one end to the other")
+	logs := flags.String("logs", "", "leave what nodes of rows that fall short said in this folder")
 	by := flags.String("by", "relay,member,DHT", "what nodes find each other by")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -59,7 +60,13 @@ func runMain(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	err = w.measureAll(ctx, cells, *runs, *workers, func(r row) { fmt.Fprintln(stdout, r) })
+	err = w.measureAll(ctx, cells, *runs, *workers, func(r row) error {
+		fmt.Fprintln(stdout, r)
+		if *logs == "" || r.shortfall() == "" {
+			return nil
+		}
+		return r.writeLogs(*logs)
+	})
 	err = errors.Join(err, w.close())
 	text := table(all, cells, *runs)
 	fmt.Fprint(stdout, "\n", text)
@@ -81,7 +88,7 @@ func runMain(ctx context.Context, args []string, stdout io.Writer) error {
 }
 
 // measureAll fills the cells, several at once, and tells of each that is done.
-func (w *world) measureAll(ctx context.Context, cells []row, runs, workers int, done func(row)) error {
+func (w *world) measureAll(ctx context.Context, cells []row, runs, workers int, done func(row) error) error {
 	var (
 		mu      sync.Mutex
 		running sync.WaitGroup
@@ -94,8 +101,7 @@ func (w *world) measureAll(ctx context.Context, cells []row, runs, workers int, 
 				r, err := w.measure(ctx, cells[i].pair, cells[i].by, runs)
 				mu.Lock()
 				cells[i] = r
-				result = errors.Join(result, err)
-				done(r)
+				result = errors.Join(result, err, done(r))
 				mu.Unlock()
 			}
 		})

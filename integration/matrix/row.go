@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -149,6 +151,19 @@ func (r row) swap() string {
 		return ""
 	}
 	return fmt.Sprintf("%d in %d", lost, moves)
+}
+
+// writeLogs leaves what the nodes said in a folder, for whoever wants to know what took so long.
+func (r row) writeLogs(dir string) error {
+	for i, t := range r.tries {
+		for j, text := range t.logs {
+			name := fmt.Sprintf("%s-%s-%s-%d-%d.log", r.pair.a.Short, r.pair.b.Short, r.by, i+1, j+1)
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+				return fmt.Errorf("write log: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // String tells of each try.

@@ -38,6 +38,8 @@ type try struct {
 	Reasons   []string // why it is not direct, as either side says
 	Second    string   // the host that came second
 	Fell      string   // what it fell back to after it had been direct
+
+	logs []string // what both nodes said, the first one's first
 }
 
 // meeting is one try while it runs.
@@ -98,7 +100,11 @@ func (w *world) try(ctx context.Context, p pair, by mode, turned bool, limit tim
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err = m.follow(ctx)
-	return m.result, errors.Join(err, m.finish(err))
+	err = errors.Join(err, m.finish(err))
+	for _, node := range nodes {
+		m.result.logs = append(m.result.logs, node.Daemon().Output())
+	}
+	return m.result, err
 }
 
 func stop(m *member.Member) error {
