@@ -216,6 +216,8 @@ type Router struct {
 	// IPv6 gives the LAN public IPv6 addresses, not translated but firewalled: what came from outside unasked is
 	// dropped. Only for a router on the backbone.
 	IPv6 bool
+	// Gateway makes room in the router's rules for StartGateway. Its NAT must filter by address and port.
+	Gateway bool
 
 	lab *Lab
 }
@@ -311,7 +313,7 @@ func (r *Router) Reset() error {
 }
 
 func (r *Router) loadNAT() error {
-	rules, err := r.NAT.ruleset(r.PublicIPv4(), r.LAN)
+	rules, err := r.NAT.ruleset(r.PublicIPv4(), r.LAN, r.Gateway)
 	if err != nil {
 		return err
 	}

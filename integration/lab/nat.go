@@ -82,7 +82,7 @@ var natRules string
 var natTemplate = template.Must(template.New("nat.nft").Parse(natRules))
 
 // ruleset renders nat.nft for a router.
-func (n NAT) ruleset(wan netip.Addr, lan netip.Prefix) (string, error) {
+func (n NAT) ruleset(wan netip.Addr, lan netip.Prefix, gateway bool) (string, error) {
 	if n.Mapping == AddressDependent {
 		return "", fmt.Errorf("make NAT: no address-dependent mapping on Linux")
 	}
@@ -91,7 +91,7 @@ func (n NAT) ruleset(wan netip.Addr, lan netip.Prefix) (string, error) {
 	}
 	var b strings.Builder
 	err := natTemplate.Execute(&b, map[string]any{
-		"WAN": wan, "LAN": lan, "NAT": n,
+		"WAN": wan, "LAN": lan, "NAT": n, "Gateway": gateway,
 		"FilterNone": n.Filtering == EndpointIndependent, "FilterAddress": n.Filtering == AddressDependent,
 		"Timeout":    int(n.learnedLifetime() / time.Second),
 		"Hashed":     portMap(128, func(i int) int { return 20011 + 347*i }),

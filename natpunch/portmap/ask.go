@@ -126,6 +126,7 @@ func (w *worker) askAll(ctx context.Context, port uint16) (grant, error) {
 			w.report(igdReport(s, &g, nil))
 			return take(g)
 		}
+		w.mapper.log.Debug("map port by UPnP", "addr", w.gateway.Addr, "err", err)
 		w.report(igdReport(s, nil, err))
 		note(err)
 	}

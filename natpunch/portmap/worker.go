@@ -112,6 +112,7 @@ func (w *worker) round(ctx context.Context, verify bool) {
 	case err == nil:
 		w.granted(ctx, time.Now(), g)
 	default:
+		w.mapper.log.Debug("no port mapping", "addr", w.gateway.Addr, "err", err)
 		w.set(nil)
 		w.keeper.failed(time.Now(), leaveAlone(err))
 	}
