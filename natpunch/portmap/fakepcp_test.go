@@ -224,13 +224,6 @@ func (f *fakeGateway) change(do func()) {
 	do()
 }
 
-// asked returns what was asked so far.
-func (f *fakeGateway) asked() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.log)
-}
-
 // mapped returns what is mapped to a port by PCP or NAT-PMP.
 func (f *fakeGateway) mapped(internal uint16) (fakeMapping, bool) {
 	f.mu.Lock()
