@@ -16,10 +16,10 @@
 //
 // A member is met by an exchange of hellos (meeting.go), introduced by another
 // one (introduce.go) or found at a relay (relaying.go), learnt (learn.go),
-// installed (peer.go), its session started (session.go), followed (follow.go) and
-// moved to better paths (swaps.go). relays.go chooses relays. What others need to
-// know of this node is signed in publish.go; addresses are claimed in
-// addressing.go and subnet.go. state.go keeps keys and memory.
+// installed (peer.go), its session started (session.go), followed (follow.go),
+// moved to better paths (swaps.go) and, where paths fail, found again (recover.go).
+// relays.go chooses relays. What others need to know of this node is signed in
+// publish.go; addresses are claimed in addressing.go, subnet.go. state.go keeps keys.
 //
 // Run needs CAP_NET_ADMIN and CAP_NET_RAW. Start at Run, then mesh.go.
 package control
