@@ -52,7 +52,7 @@ test-integration: build ## the programs in a small internet (as root)
 
 .PHONY: matrix
 matrix: deps build ## every two kinds of NAT, how they meet; writes docs/matrix.md (as root, an hour or two)
-	go run $(MATRIX) -page docs/matrix.md $(MATRIXFLAGS)
+	go run $(MATRIX) -delay 20ms -page docs/matrix.md $(MATRIXFLAGS)
 
 .PHONY: test-idle
 test-idle: build ## what an idle node costs; takes six minutes (as root)

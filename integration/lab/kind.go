@@ -15,13 +15,13 @@ type Kind struct {
 	NAT        *NAT // the router before it, of IPv4; nil: the host is public
 	Carrier    *NAT // a second one above that
 	Firewall   bool // of the host: see Host
-	Gateway    bool // the router maps ports when asked
+	Gateway    bool // the router maps ports when asked, once StartGateway was called
 }
 
 // Kinds are the places that a host can be at, as different as they come. An IPv4 NAT is met alone, without IPv6 beside
 // it, which would make everything direct.
 func Kinds() []Kind {
-	home, carrier := PortRestricted, PortRestricted.HidePort()
+	home, dependent, carrier := PortRestricted, Symmetric, PortRestricted.HidePort()
 	shortLived := PortRestricted.HidePort()
 	shortLived.Lifetime = 15 * time.Second
 	sequential := Symmetric
@@ -38,6 +38,7 @@ func Kinds() []Kind {
 		{Name: "CGNAT", Short: "cgnat", IPv4: true, NAT: &home, Carrier: &carrier},
 		behind("dependent, sequential", "seq", sequential),
 		behind("dependent, random", "random", Symmetric),
+		{Name: "gateway", Short: "gateway", IPv4: true, NAT: &dependent, Gateway: true},
 		behind("UDP blocked", "blocked", UDPBlocked),
 	}
 }
@@ -63,6 +64,7 @@ func (l *Lab) Site(name string, kind Kind) *Site {
 		return s
 	}
 	r := l.NAT(name+kind.Short, *outer)
+	r.Gateway = kind.Gateway
 	s.Routers = append(s.Routers, r)
 	if kind.Carrier != nil {
 		r.LAN = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, byte(len(l.routers)), 0}), 24)

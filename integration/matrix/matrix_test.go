@@ -68,6 +68,7 @@ var sample = []struct {
 	{"APDF / dependent, random", byRelay},
 	{"one LAN / no hairpinning", byRelay},
 	{"two homes below one carrier / hairpinning", byRelay},
+	{"dependent, random / gateway", byRelay},
 	{"dependent, random / dependent, random", byRelay},
 	{"APDF / UDP blocked", byRelay},
 }

@@ -54,7 +54,7 @@ type meeting struct {
 func (w *world) try(ctx context.Context, p pair, by mode, turned bool, limit time.Duration) (result try, err error) {
 	place := w.places[p.String()]
 	defer place.hold()()
-	if err := place.reset(); err != nil {
+	if err := place.reset(ctx); err != nil {
 		return result, err
 	}
 	n, err := w.network(ctx, by, p.deaf)

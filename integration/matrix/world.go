@@ -52,7 +52,8 @@ type place struct {
 
 type site struct {
 	*lab.Site
-	mu sync.Mutex
+	mu      sync.Mutex
+	gateway *lab.Gateway // nil: none, or not yet
 }
 
 // programs are the files of credant and credant-relay.
@@ -166,11 +167,22 @@ func (p *place) hold() (release func()) {
 }
 
 // reset makes the routers forget what the try before did.
-func (p *place) reset() error {
-	if err := p.sites[0].Reset(); err != nil || p.sites[1] == p.sites[0] {
+func (p *place) reset(ctx context.Context) error {
+	if err := p.sites[0].reset(ctx); err != nil || p.sites[1] == p.sites[0] {
 		return err
 	}
-	return p.sites[1].Reset()
+	return p.sites[1].reset(ctx)
+}
+
+func (s *site) reset(ctx context.Context) (err error) {
+	switch {
+	case !s.Kind.Gateway:
+		return s.Reset()
+	case s.gateway != nil:
+		return s.gateway.Reboot(ctx)
+	}
+	s.gateway, err = s.Routers[0].StartGateway(ctx, lab.GatewayConfig{})
+	return err
 }
 
 // hubPort is the first of the ports that members in the middle listen on.
