@@ -93,7 +93,7 @@ func (a *Agent) SetLocal(now time.Time, l Local) {
 	a.now = now
 	old := a.site.Local
 	linksChanged := !slices.Equal(old.Prefixes, l.Prefixes) || old.HasIPv4 != l.HasIPv4 || old.HasIPv6 != l.HasIPv6
-	natChanged, mappingChanged := a.site.NAT4 != l.NAT4, a.site.NAT4.Mapping != l.NAT4.Mapping
+	natChanged, mappingChanged := a.site.NAT4 != l.NAT4, otherMapping(a.site.NAT4, l.NAT4)
 	a.site.NAT4 = l.NAT4
 	if natChanged {
 		for _, c := range a.peers {
@@ -149,7 +149,7 @@ func (a *Agent) SetPeer(now time.Time, p Peer) bool {
 		c.renew(now, p.Pair)
 	}
 	a.tags[p.Pair.RecvTag] = c
-	if c.nat4.Mapping != p.NAT4.Mapping {
+	if otherMapping(c.nat4, p.NAT4) {
 		c.sprayAnew()
 	}
 	c.nat4 = p.NAT4

@@ -35,6 +35,12 @@ func (l *checkList) sprayRole() sprayRole {
 	return noRole
 }
 
+// otherMapping reports whether what was tried with one NAT says nothing of the other.
+// What it depends on, beyond the address, is found out late.
+func otherMapping(a, b wire.NATBehavior) bool {
+	return dependent(a) != dependent(b)
+}
+
 func predictable(n *wire.NATBehavior) bool {
 	return n.Step != 0 && abs(int(n.Step)) <= largestStep
 }
