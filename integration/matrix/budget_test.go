@@ -36,6 +36,7 @@ func TestPunchStaysWithinBudget(t *testing.T) {
 		{"both mappings are sequential", "dependent, sequential / dependent, sequential", true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // it is waiting, most of the time
 			p := find(t, c.pair)
 			w := buildWorld(t, []pair{p})
 			other, dependent := w.places[p.String()].router(0), w.places[p.String()].router(1)
