@@ -34,8 +34,8 @@ type datagram struct {
 
 const (
 	// largestDatagram is the most that any protocol on the port sends: a DHT
-	// message of an Ethernet frame. Ours end at 1,150 bytes.
-	largestDatagram = 1500
+	// node's answer with an item, which comes in fragments. Ours end at 1,452 bytes.
+	largestDatagram = 2048
 	// inboxSize and dhtQueueSize bound what waits while the loop is busy: about
 	// a tenth of a second of flood. What does not fit is dropped and counted.
 	inboxSize    = 512

@@ -15,11 +15,11 @@ type datagram struct {
 }
 
 const (
-	// largestDatagram is the most that a protocol of the front port sends: a STUN
-	// request with a padding of 1,500 bytes, that asks whether fragments pass. DHT
-	// messages fit an Ethernet frame, relay frames end at 1,200 bytes.
-	largestDatagram = 1600
-	// inboxSize bounds what waits while the loop is busy: three megabytes, part
+	// largestDatagram is the most that a protocol of the front port sends: a DHT
+	// node's answer with an item, or a STUN request with a padding of 1,500 bytes,
+	// that asks whether fragments pass. Relay frames end at 1,200 bytes.
+	largestDatagram = 2048
+	// inboxSize bounds what waits while the loop is busy: four megabytes, part
 	// of a second of flood. What does not fit is dropped and counted.
 	inboxSize = 2048
 	dhtQueue  = 256

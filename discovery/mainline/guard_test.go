@@ -70,7 +70,7 @@ func TestExamine(t *testing.T) {
 		{"query without arguments", "d1:q4:ping1:t1:a1:y1:qe", dropReadOnly, dropArguments},
 		{"announce without a token", "d1:ad" + id + "9:info_hash20:" + id20 + "e1:q13:announce_peer1:t1:a1:y1:qe", dropReadOnly, dropArguments},
 		{"put of an item without signature", "d1:ad" + id + "1:k32:" + id20 + "aaaaaaaaaaaa5:token1:x1:v1:ve1:q3:put1:t1:a1:y1:qe", dropReadOnly, dropArguments},
-		{"too long", "d1:rd" + id + "e1:t1:a1:y1:r1:z1500:" + strings.Repeat("z", 1500) + "e", dropOversized, dropOversized},
+		{"too long", "d1:rd" + id + "e1:t1:a1:y1:r1:z2048:" + strings.Repeat("z", 2048) + "e", dropOversized, dropOversized},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := refused([]byte(c.bytes), true); got != c.passive {

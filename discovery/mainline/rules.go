@@ -2,10 +2,10 @@ package mainline
 
 import "github.com/credant/credant/natpunch/demux"
 
-// maxDatagram is the longest datagram handed to the library. A BEP 44 item of the
-// largest size in the longest common reply stays under it, and so does an
-// Ethernet MTU.
-const maxDatagram = 1500
+// maxDatagram is the longest datagram handed to the library. libtorrent's reply with
+// a BEP 44 item of the largest size, key, signature and nodes of both families is
+// longer than an Ethernet frame, and comes in fragments.
+const maxDatagram = 2048
 
 // Reasons for which the guard drops a datagram.
 const (
