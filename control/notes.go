@@ -26,10 +26,11 @@ const (
 	unheardForget = 15 * time.Minute // after the DHT no longer names it
 	// noteAge is what a note may have aged in the DHT, roughly.
 	noteAge = time.Hour
-	// Members that know of each other by notes check at these moments.
+	// Members that know of each other by notes check at these moments of the wall
+	// clock, and try many ports at every second one.
 	noteRound      = 15 * time.Second
-	noteRounds     = 3 * time.Minute
-	noteRoundLater = 5 * time.Minute
+	noteRounds     = 5 * time.Minute
+	noteRoundLater = 15 * time.Minute
 )
 
 // notes is what this node wants of notes. The zero value wants none.
@@ -144,6 +145,8 @@ func (m *mesh) isUnheard(now time.Time) bool {
 
 func (m *mesh) checkNoted(now, wall time.Time) {
 	every := time.Duration(0)
+	// The timer may have fired a moment late.
+	punches := wall.Add(noteRound/2).Truncate(noteRound).Unix()%int64(2*noteRound/time.Second) == 0
 	for _, p := range m.peers {
 		if p.notedAt.IsZero() || p.working() {
 			continue
@@ -154,7 +157,7 @@ func (m *mesh) checkNoted(now, wall time.Time) {
 			every = noteRoundLater
 		}
 		m.agent.Restart(now, p.node, "it left a note in the DHT")
-		if now.Sub(p.notedAt) >= noteRound { // the peer has had time to read this node's
+		if punches {
 			m.agent.PunchAt(now, p.node, now)
 		}
 	}

@@ -98,7 +98,7 @@ func newCheckList(a *Agent, p Peer) *checkList {
 		controlling: a.self.Compare(p.Node) < 0,
 		link:        newLink(a.number),
 		relays:      relays{search: search{asked: newBucket(callBurst, callRate)}},
-		spray:       spray{asked: newBucket(askBurst, askRate)},
+		spray:       spray{asked: newBucket(askBurst, askRate), aligned: newAligned()},
 		mtu:         pathMTU{probing: -1},
 		index:       -1,
 	}
@@ -108,7 +108,7 @@ func newCheckList(a *Agent, p Peer) *checkList {
 // the one there was is likely to work.
 func (l *checkList) renew(now time.Time, pair keys.Pair) {
 	l.sprayOver(now, abandoned)
-	l.spray.aligned = aligned{}
+	l.spray.aligned = newAligned()
 	l.pair = pair
 	pings := l.link.pings // a peer cannot refill its budget by starting anew
 	l.link = newLink(l.agent.number)

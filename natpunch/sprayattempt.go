@@ -26,7 +26,8 @@ const (
 	// Where nobody carries offers the independent side begins this much after the
 	// dependent one, whose mappings live for 30 s or more.
 	alignedLag, alignedPatience = 10 * time.Second, 30 * time.Second
-	alignedSlack                = 5 * time.Second
+	// Two that have not begun together must still meet: several attempts at first.
+	alignedBurst, alignedRate = 6, 1.0 / 900
 	// A kept port that is no path, or not any more, is held this long: what comes
 	// back after an outage comes back there.
 	keptTrial, keptAfter = 6 * time.Second, 3 * time.Minute
@@ -84,10 +85,11 @@ type spray struct {
 
 // aligned is what the owners agree on.
 type aligned struct {
-	at    time.Time // the next attempt; zero: none
-	tries int
-	after time.Time // none before this
+	at     time.Time // the next attempt; zero: none
+	budget bucket
 }
+
+func newAligned() aligned { return aligned{budget: newBucket(alignedBurst, alignedRate)} }
 
 type attempt struct {
 	state    attemptState
@@ -116,7 +118,7 @@ func (l *checkList) sprayAnew() {
 	l.sprayOver(l.agent.now, abandoned)
 	s := &l.spray
 	s.next, s.step, s.failures, s.silences, s.last = time.Time{}, 0, 0, 0, noOutcome
-	s.aligned = aligned{}
+	s.aligned = newAligned()
 }
 
 // advanceSpray does what is due.
@@ -181,16 +183,17 @@ func (l *checkList) ask(now time.Time) {
 	l.stepSpray(now)
 }
 
-// beginAligned begins what the owners have agreed on. The pauses are the same on both
-// sides, because nobody can tell the other side that there was none.
+// beginAligned begins what the owners have agreed on. Nobody can tell the other side
+// that there was no attempt, so one that waits for an answer to its question gives way.
 func (l *checkList) beginAligned(now time.Time) {
-	target, role, x := l.sprayTarget(), l.sprayRole(), &l.spray.aligned
-	if now.Before(x.after) || l.hasDirect() || l.agent.sprays.busy != nil || !target.IsValid() || role != dependentSide && role != independentSide ||
-		!l.agent.sprayAllowed(now, target.Addr()) {
+	target, role, s := l.sprayTarget(), l.sprayRole(), &l.spray
+	if s.attempt.state == asking {
+		l.sprayOver(now, abandoned)
+	}
+	if l.hasDirect() || l.agent.sprays.busy != nil || !target.IsValid() || role != dependentSide && role != independentSide ||
+		!s.aligned.budget.take(now) || !l.agent.sprayAllowed(now, target.Addr()) {
 		return
 	}
-	x.after = now.Add(sprayPauses[min(x.tries, len(sprayPauses)-1)] - alignedSlack)
-	x.tries++
 	own, its := l.pair.SendTag, l.pair.RecvTag
 	id := (binary.BigEndian.Uint32(own[:]) ^ binary.BigEndian.Uint32(its[:])) | 1
 	a := l.begin(now, manyPorts, id, target)
