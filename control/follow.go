@@ -44,7 +44,7 @@ func (m *mesh) looked(now, wall time.Time, states map[wgtypes.Key]wgsetup.PeerSt
 			m.event("handshake", p.name(), "connected to "+p.name()+" ("+m.pathWord(p)+", "+p.path.Addr.String()+")", true)
 			m.out.remember = true // an adopter needs to know it
 		case was && !p.alive:
-			p.reason = "no answer for more than 3 minutes"
+			p.reason = whySilent
 			m.event("lost", p.name(), p.name()+" does not answer any more", false)
 			m.seek(now, p)
 		case p.activity.unanswered(now, state, p.path.RTT), !m.keeps(p) && p.activity.silent(now, p.every+keepaliveGap+10*time.Second):

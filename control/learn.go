@@ -53,7 +53,7 @@ func (m *mesh) recall(now, wall time.Time, signed wire.SignedRecord, age time.Du
 	if p == nil {
 		return
 	}
-	p.reason, p.lastAddr = "not met since this daemon started", addr
+	p.reason, p.lastAddr = whyNotMet, addr
 	if state, ok := device[r.WireGuard]; ok { // adopted with its session
 		p.installed, p.keepalive, p.adopted = true, true, true
 		p.path.Addr = addr

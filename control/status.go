@@ -12,6 +12,7 @@ import (
 	"github.com/credant/credant/control/localapi"
 	"github.com/credant/credant/discovery"
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/natpunch"
 	"github.com/credant/credant/wgsetup"
 )
 
@@ -140,16 +141,40 @@ func (m *mesh) statusPath(p *peer) string {
 	}
 }
 
+// What package natpunch does not know of: codes beside its own, and their words.
+const (
+	reasonSilent  = "silent"
+	reasonNotMet  = "not-met"
+	reasonSession = "no-session"
+	reasonMoving  = "moving"
+
+	whySilent = "no answer for more than 3 minutes"
+	whyNotMet = "not met since this daemon started"
+)
+
 // sayWhy says why the path is not direct, and what would mend it.
 func (m *mesh) sayWhy(p *peer, out *localapi.Peer) {
 	if p.working() && !p.viaRelay() {
 		return
 	}
 	r := m.agent.Reason(p.node)
-	out.Reason, out.ReasonCode, out.Mend = r.Text, r.Code, r.Mend
-	if !p.working() && p.reason != "" {
-		out.Reason = p.reason
+	switch {
+	case p.working() && r.Code == "":
+		r = natpunch.Reason{Code: reasonMoving, Text: "a direct path was found, and traffic is about to move to it"}
+	case p.working():
+	case p.reason == whySilent:
+		r = natpunch.Reason{Code: reasonSilent, Text: whySilent, Mend: "it comes back by itself once that machine is on, online and running CredAnt"}
+	case p.reason == whyNotMet:
+		r = natpunch.Reason{Code: reasonNotMet, Text: whyNotMet, Mend: "it comes back by itself once that machine is on, online and running CredAnt"}
+	case p.reason != "":
+		r.Text = p.reason // it names what was tried
+		r.Code = cmp.Or(r.Code, natpunch.ReasonNoAnswer)
+	case r.Code == "" && p.path.Addr.IsValid():
+		r = natpunch.Reason{Code: reasonSession, Text: "a path is there, and WireGuard has yet to shake hands over it"}
+	case r.Code == "":
+		r = natpunch.Reason{Code: natpunch.ReasonSearching, Text: "looking for a path"}
 	}
+	out.Reason, out.ReasonCode, out.Mend = r.Text, r.Code, r.Mend
 }
 
 func (m *mesh) statusRelays() []localapi.Relay {
