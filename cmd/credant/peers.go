@@ -67,6 +67,9 @@ func writePeer(w io.Writer, p localapi.Peer, names int, now time.Time, st style,
 	fmt.Fprintln(w, strings.TrimRight(line, " "))
 	if p.Reason != "" && p.Path != "direct" && p.Path != "lan" {
 		below = append(below, p.Reason)
+		if p.Mend != "" {
+			below = append(below, p.Mend)
+		}
 	}
 	if verbose {
 		below = append(below, peerDetails(p, now)...)

@@ -106,6 +106,7 @@ var renderings = []struct {
 			peer("phone", "relay", "203.0.113.5:20000", 31.2, "both NATs use another port for each destination"),
 		}
 		s.Peers[4].Relay = "203.0.113.5:3478"
+		s.Peers[4].Mend = "a port forwarded to UDP 23456 of this host would make it direct"
 		s.Relays = relays()
 		return s
 	}},
