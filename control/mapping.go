@@ -78,6 +78,7 @@ func (d *daemon) newMapper() *portmap.Mapper {
 		State:    kept.load(),
 		Save:     kept.save,
 		Changed:  func() { notify(d.mapped) },
+		Leave:    func(cause error) bool { return errors.Is(cause, ErrDetach) }, // the tunnel goes on
 		Log:      d.log,
 	})
 }

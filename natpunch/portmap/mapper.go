@@ -20,6 +20,9 @@ type Config struct {
 	// Seen returns the addresses that servers on the internet saw this host come from, as far as known. A mapping on any
 	// other address of that family is Nested, whatever the gateway says. Nil: not known.
 	Seen func() []netip.Addr
+	// Leave is asked at the end, with the cause of the end of Run's context, whether the mappings are to stay for a next
+	// process that goes on with this one's work. Nil: never.
+	Leave func(cause error) bool
 }
 
 const (
@@ -55,7 +58,7 @@ func New(c Config) *Mapper {
 	return m
 }
 
-// Run keeps the mappings until ctx ends, then gives them back, for which it takes about a second at most.
+// Run keeps the mappings until ctx ends, then gives them back (see Leave), for which it takes about a second at most.
 func (m *Mapper) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()

@@ -281,6 +281,32 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// What a next process is to go on with stays on the gateway, and is asked for by it.
+func TestLeave(t *testing.T) {
+	f := newFakeGateway(t)
+	f.igd.off = true
+	f.start()
+	var state State
+	var causes []error
+	r := start(t, func(c *Config) {
+		c.Save = func(s State) { state = s } // read after the end only
+		c.Leave = func(cause error) bool { causes = append(causes, cause); return true }
+	}, f)
+	first := r.mapping()
+	r.stop()
+	if _, there := f.mapped(testPort); !there || !slices.Equal(causes, []error{context.Canceled}) {
+		t.Fatalf("still mapped: %v; causes %v", there, causes)
+	}
+	again := start(t, func(c *Config) { c.State = state }, f)
+	if m := again.mapping(); m.External != first.External {
+		t.Errorf("after %v comes %v", first.External, m.External)
+	}
+	again.stop()
+	if _, there := f.mapped(testPort); there {
+		t.Error("still mapped at the end")
+	}
+}
+
 // Save is called for what changed, and only then.
 func TestSavedOnce(t *testing.T) {
 	f := newFakeGateway(t)

@@ -50,7 +50,11 @@ func (w *worker) run(ctx context.Context) {
 	var listening sync.WaitGroup
 	listening.Go(func() { w.listen(ctx) })
 	defer listening.Wait()
-	defer w.giveBack()
+	defer func() {
+		if leave := w.mapper.config.Leave; leave == nil || !leave(context.Cause(ctx)) {
+			w.giveBack()
+		}
+	}()
 
 	lease := w.mapper.lease(w.gateway)
 	w.nonce = lease.nonce()
