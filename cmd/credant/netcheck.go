@@ -102,6 +102,7 @@ func renderNetcheck(w io.Writer, r netcheckOutput, st style) {
 	}
 	add("UDP", map[string]string{
 		"open": "gets to the internet", "blocked": "is blocked", "offline": "no: nothing on the internet answers",
+		"unknown": "nothing answers, and nobody knows why",
 	}[r.UDP])
 	addFamily := func(name, source string, mtu int, reflexive []netip.AddrPort) {
 		if source == "" {

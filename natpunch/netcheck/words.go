@@ -24,6 +24,10 @@ func (r *Report) conclude() {
 	case "blocked":
 		say("UDP to the internet is blocked: hosts outside of this network cannot be reached directly. Ask who runs the network to allow UDP.")
 	case "offline":
+		if !r.IPv4.Source.IsValid() && !r.IPv6.Source.IsValid() {
+			say("This host has no way to the internet: it has no address, or no default route.")
+			break
+		}
 		say("Nothing on the internet answers: only hosts of this network can be reached.")
 	case "unknown":
 		say("No STUN server answers: UDP to the internet may be blocked, or the servers are. Name others with --stun.")

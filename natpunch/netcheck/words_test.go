@@ -45,7 +45,8 @@ func TestMeaning(t *testing.T) {
 	}{
 		"nothing known":        {Report{}, natpunch.FamilyStatus{}, "unknown", "unknown", []string{"No STUN server answers"}},
 		"UDP blocked":          {Report{Portal: Portal{State: "none"}}, natpunch.FamilyStatus{}, "blocked", "local", []string{"UDP to the internet is blocked"}},
-		"offline":              {Report{Portal: Portal{State: "unreachable"}}, natpunch.FamilyStatus{}, "offline", "local", []string{"Nothing on the internet answers"}},
+		"no network":           {Report{Portal: Portal{State: "unreachable"}}, natpunch.FamilyStatus{}, "offline", "local", []string{"no way to the internet"}},
+		"offline":              {Report{Portal: Portal{State: "unreachable"}, IPv4: Family{Source: netip.MustParseAddr("192.168.1.10")}}, natpunch.FamilyStatus{}, "offline", "local", []string{"Nothing on the internet answers"}},
 		"login":                {Report{Portal: Portal{State: "captive"}}, natpunch.FamilyStatus{}, "unknown", "unknown", []string{"log in first"}},
 		"public":               {Report{}, open, "open", "all", []string{"every host can reach this one directly"}},
 		"firewall":             {Report{}, firewall, "open", "most", []string{"a firewall drops"}},
