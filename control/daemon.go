@@ -79,9 +79,10 @@ type daemon struct {
 	seek     seek
 	board    *noteBoard // nil without the DHT
 	puncher  puncher
-	mapper   *portmap.Mapper  // nil: switched off
-	mapped   chan struct{}    // the mappings have changed
-	checker  *netcheck.Runner // nil: no STUN
+	mapper   *portmap.Mapper              // nil: switched off
+	mapped   chan struct{}                // the mappings have changed
+	seen     atomic.Pointer[[]netip.Addr] // where others see this node
+	checker  *netcheck.Runner             // nil: no STUN
 	measured chan natpunch.NATStatus
 	servers  atomic.Pointer[[]netip.AddrPort] // STUN servers that are known
 	hosts    []netip.Prefix
@@ -428,6 +429,9 @@ func (d *daemon) perform(ctx context.Context, e effects) {
 	}
 	if e.remember {
 		d.remember()
+		if d.mapper != nil {
+			d.outsideSeen()
+		}
 		d.saveCache(time.Now())
 	}
 	for _, ev := range e.events {

@@ -79,8 +79,30 @@ func (d *daemon) newMapper() *portmap.Mapper {
 		Save:     kept.save,
 		Changed:  func() { notify(d.mapped) },
 		Leave:    func(cause error) bool { return errors.Is(cause, ErrDetach) }, // the tunnel goes on
-		Log:      d.log,
+		Seen: func() []netip.Addr {
+			if seen := d.seen.Load(); seen != nil {
+				return *seen
+			}
+			return nil
+		},
+		Log: d.log,
 	})
+}
+
+// outsideSeen tells the mapper where others see this node: a mapping anywhere else is
+// under another NAT.
+func (d *daemon) outsideSeen() {
+	var seen []netip.Addr
+	for _, s := range d.mesh.publisher.reflexive {
+		if a := s.addr.Addr(); isGlobal(a) && !slices.Contains(seen, a) {
+			seen = append(seen, a)
+		}
+	}
+	slices.SortFunc(seen, netip.Addr.Compare)
+	if before := d.seen.Load(); before == nil || !slices.Equal(*before, seen) {
+		d.seen.Store(&seen)
+		notify(d.mapped) // a mapping may be worth something else now
+	}
 }
 
 // statusMapping says what each gateway does for this node.
