@@ -19,9 +19,16 @@ import (
 const (
 	// unheardFor is how long an address from the DHT may be silent before notes are
 	// looked for: a hello and its repetitions take less.
-	unheardFor    = 4 * time.Second
-	fetchFirst    = 8 * time.Second // until the next look; it doubles
-	fetchLongest  = 10 * time.Minute
+	unheardFor = 4 * time.Second
+	fetchFirst = 8 * time.Second // until the next look; it doubles
+	// fetchLongest can be long: whoever comes to an address later leaves its note, and
+	// looks for others', as soon as the DHT names them to it.
+	fetchLongest = time.Hour
+	// Anybody can have the DHT name addresses, and to look for the notes of one takes a
+	// search for each slot: some hundred datagrams. So there are maxLooks at once,
+	// then one in lookAgain.
+	maxLooks      = 24
+	lookAgain     = 5 * time.Minute
 	maxUnheard    = 32
 	unheardForget = 15 * time.Minute // after the DHT no longer names it
 	// noteAge is what a note may have aged in the DHT, roughly.
@@ -37,6 +44,19 @@ const (
 type notes struct {
 	unheard map[netip.Addr]*unheard
 	round   time.Time // the next common moment; zero: nobody waits for one
+	spent   time.Time // by then as many looks as were made may be made again
+}
+
+// mayLook takes a look from the budget of all addresses.
+func (n *notes) mayLook(now time.Time) bool {
+	if n.spent.Before(now) {
+		n.spent = now
+	}
+	if n.spent.Sub(now) > (maxLooks-1)*lookAgain {
+		return false
+	}
+	n.spent = n.spent.Add(lookAgain)
+	return true
 }
 
 // unheard is an address of the internet that the DHT names and where nobody answers.
@@ -107,7 +127,10 @@ func (m *mesh) stepNotes(now, wall time.Time) {
 		switch {
 		case now.Sub(u.named) > unheardForget || m.knowsOf(at):
 			delete(m.notes.unheard, at)
-		case !now.Before(u.next):
+		case now.Before(u.next):
+		case !m.notes.mayLook(now):
+			u.next = now.Add(lookAgain)
+		default:
 			m.out.notes.look = append(m.out.notes.look, at)
 			u.next = now.Add(u.pause)
 			u.pause = min(2*u.pause, fetchLongest)

@@ -113,6 +113,29 @@ func TestNotesLeadToAPath(t *testing.T) {
 	}
 }
 
+// An outsider who has the DHT name ever new addresses does not make a node search
+// without end.
+func TestNoteLooksAreBounded(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.host("a", "2.0.0.1:41000", nil)
+	looks, now := 0, w.now
+	const minutes = 120
+	for i := range minutes {
+		for j := range maxUnheard {
+			a.mesh.named(now, netip.AddrPortFrom(netip.AddrFrom4([4]byte{9, 0, byte(i), byte(j)}), 2000))
+		}
+		for range 6 {
+			now = now.Add(10 * time.Second)
+			a.mesh.out = effects{}
+			a.mesh.stepNotes(now, now)
+			looks += len(a.mesh.out.notes.look)
+		}
+	}
+	if most := maxLooks + minutes/5; looks < maxLooks || looks > most {
+		t.Errorf("looked for notes %d times in %d minutes, want %d to %d", looks, minutes, maxLooks, most)
+	}
+}
+
 // A forged note, and one of this node itself, change nothing.
 func TestNotesOfOthers(t *testing.T) {
 	w := newWorld(t, 3)
