@@ -13,15 +13,12 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/credant/credant/control/localapi"
 	"github.com/credant/credant/discovery"
 	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/natpunch"
-	"github.com/credant/credant/natpunch/netcheck"
-	"github.com/credant/credant/natpunch/portmap"
 	relaywire "github.com/credant/credant/relay/wire"
 	"github.com/credant/credant/wgsetup"
 	"golang.org/x/sync/errgroup"
@@ -79,12 +76,8 @@ type daemon struct {
 	seek     seek
 	board    *noteBoard // nil without the DHT
 	puncher  puncher
-	mapper   *portmap.Mapper              // nil: switched off
-	mapped   chan struct{}                // the mappings have changed
-	seen     atomic.Pointer[[]netip.Addr] // where others see this node
-	checker  *netcheck.Runner             // nil: no STUN
-	measured chan natpunch.NATStatus
-	servers  atomic.Pointer[[]netip.AddrPort] // STUN servers that are known
+	mapping  portMapping
+	check    natCheck
 	hosts    []netip.Prefix
 	sleep    sleep
 	woken    chan struct{} // the wall clock has jumped
@@ -135,7 +128,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	d := &daemon{
 		config: c, log: c.Log, started: time.Now(), released: time.Now(), memory: remembered,
 		events: newEventLog(), drops: newDrops(),
-		hints: make(chan hint, hintQueue), views: make(chan view, 64), calls: make(chan func()), mapped: make(chan struct{}, 1), measured: make(chan natpunch.NATStatus, 4), woken: make(chan struct{}, 1), saves: make(chan discovery.Cache, 1),
+		hints: make(chan hint, hintQueue), views: make(chan view, 64), calls: make(chan func()), woken: make(chan struct{}, 1), saves: make(chan discovery.Cache, 1),
 	}
 	if notice != "" {
 		d.notices = append(d.notices, notice)
@@ -182,11 +175,13 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 		received: d.port.handleExtra,
 		warn:     d.warn,
 	}
+	d.mapping.changed = make(chan struct{}, 1)
 	if !c.NoPortMapping {
-		d.mapper = d.newMapper()
+		d.mapping.mapper = d.newMapper()
 	}
+	d.check.results = make(chan natpunch.NATStatus, 4)
 	if !c.NoSTUN {
-		d.checker = d.newChecker()
+		d.check.runner = d.newChecker()
 	}
 	d.cache = openCache(filepath.Join(networkDir(c.StateDir, c.Network), "cache"), c.Log)
 	d.sources = d.newSources(network)
@@ -236,11 +231,11 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (
 	if d.sources.lan != nil {
 		task("LAN", d.sources.lan.Run)
 	}
-	if d.mapper != nil {
-		task("port mapping", d.mapper.Run)
+	if d.mapping.mapper != nil {
+		task("port mapping", d.mapping.mapper.Run)
 	}
-	if d.checker != nil {
-		task("NAT behaviour", d.checker.Run)
+	if d.check.runner != nil {
+		task("NAT behaviour", d.check.runner.Run)
 	}
 	if d.sources.static != nil {
 		task("static addresses", d.sources.static.Run)
@@ -322,10 +317,10 @@ func (d *daemon) loop(ctx context.Context) error {
 			f()
 		case e := <-d.device.ICMPErrors():
 			d.icmp(e)
-		case s := <-d.measured:
+		case s := <-d.check.results:
 			d.mesh.natMeasured(time.Now(), s)
-		case <-d.mapped:
-			d.mesh.mappedAt(d.mapper.Mappings())
+		case <-d.mapping.changed:
+			d.mappingsChanged()
 		case <-d.woken:
 			d.checkSleep(time.Now())
 		case <-d.device.Changes():
@@ -361,12 +356,12 @@ func (d *daemon) hostChanged() {
 	if !slices.Equal(hosts, d.hosts) {
 		d.hosts = hosts
 		d.reviewClash()
-		if d.checker != nil {
-			d.checker.HostChanged()
+		if d.check.runner != nil {
+			d.check.runner.HostChanged()
 		}
 	}
-	if d.mapper != nil { // a route may have changed
-		d.mapper.HostChanged()
+	if d.mapping.mapper != nil { // a route may have changed
+		d.mapping.mapper.HostChanged()
 	}
 }
 
@@ -429,7 +424,7 @@ func (d *daemon) perform(ctx context.Context, e effects) {
 	}
 	if e.remember {
 		d.remember()
-		if d.mapper != nil {
+		if d.mapping.mapper != nil {
 			d.outsideSeen()
 		}
 		d.saveCache(time.Now())

@@ -11,10 +11,25 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/credant/credant/control/localapi"
 	"github.com/credant/credant/natpunch/portmap"
 )
+
+// portMapping asks gateways to let others in.
+type portMapping struct {
+	mapper    *portmap.Mapper // nil: switched off
+	changed   chan struct{}
+	seen      atomic.Pointer[[]netip.Addr]     // where others see this node
+	published atomic.Pointer[[]netip.AddrPort] // where gateways let others in
+}
+
+func (d *daemon) mappingsChanged() {
+	d.mesh.mappedAt(d.mapping.mapper.Mappings())
+	at := slices.Clone(d.mesh.publisher.mapped)
+	d.mapping.published.Store(&at)
+}
 
 // mappedAt takes the addresses at which gateways forward to this node.
 func (m *mesh) mappedAt(mappings []portmap.Mapping) {
@@ -34,6 +49,19 @@ func (m *mesh) mappedAt(mappings []portmap.Mapping) {
 		}
 	}
 	m.publisher.mapped, m.publisher.dirty = at, true
+	m.out.kick = true // the DHT names another port from now on
+}
+
+// forwarded is the IPv4 port at which a gateway lets others in; zero: none.
+func (d *daemon) forwarded() uint16 {
+	if at := d.mapping.published.Load(); at != nil {
+		for _, a := range *at {
+			if a.Addr().Is4() {
+				return a.Port()
+			}
+		}
+	}
+	return 0
 }
 
 // mappingFile keeps what was agreed with gateways over a restart. What cannot be
@@ -77,10 +105,10 @@ func (d *daemon) newMapper() *portmap.Mapper {
 		Gateways: gateways,
 		State:    kept.load(),
 		Save:     kept.save,
-		Changed:  func() { notify(d.mapped) },
+		Changed:  func() { notify(d.mapping.changed) },
 		Leave:    func(cause error) bool { return errors.Is(cause, ErrDetach) }, // the tunnel goes on
 		Seen: func() []netip.Addr {
-			if seen := d.seen.Load(); seen != nil {
+			if seen := d.mapping.seen.Load(); seen != nil {
 				return *seen
 			}
 			return nil
@@ -99,26 +127,26 @@ func (d *daemon) outsideSeen() {
 		}
 	}
 	slices.SortFunc(seen, netip.Addr.Compare)
-	if before := d.seen.Load(); before == nil || !slices.Equal(*before, seen) {
-		d.seen.Store(&seen)
-		notify(d.mapped) // a mapping may be worth something else now
+	if before := d.mapping.seen.Load(); before == nil || !slices.Equal(*before, seen) {
+		d.mapping.seen.Store(&seen)
+		notify(d.mapping.changed) // a mapping may be worth something else now
 	}
 }
 
 // statusMapping says what each gateway does for this node.
 func (d *daemon) statusMapping() *localapi.PortMapping {
-	if d.mapper == nil {
+	if d.mapping.mapper == nil {
 		return nil
 	}
 	out := localapi.PortMapping{Mappings: []localapi.Mapping{}}
-	for _, x := range d.mapper.Mappings() {
+	for _, x := range d.mapping.mapper.Mappings() {
 		mapping := localapi.Mapping{Protocol: string(x.Protocol), Gateway: x.Gateway.String(), Usable: !x.Nested, Pinhole: x.Pinhole}
 		if x.External.IsValid() {
 			mapping.External = x.External.String()
 		}
 		out.Mappings = append(out.Mappings, mapping)
 	}
-	out.Detail = mappingDetail(out.Mappings, d.mapper.Status())
+	out.Detail = mappingDetail(out.Mappings, d.mapping.mapper.Status())
 	return &out
 }
 

@@ -3,6 +3,7 @@ package control
 import (
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/credant/credant/control/localapi"
@@ -78,11 +79,18 @@ func (m *mesh) natMeasured(now time.Time, s natpunch.NATStatus) {
 	}
 }
 
+// natCheck measures how NATs behave towards ports besides the node's own.
+type natCheck struct {
+	runner  *netcheck.Runner // nil: no STUN
+	results chan natpunch.NATStatus
+	servers atomic.Pointer[[]netip.AddrPort] // STUN servers that are known
+}
+
 // newChecker measures what takes ports besides the node's own.
 func (d *daemon) newChecker() *netcheck.Runner {
 	return netcheck.NewRunner(netcheck.RunnerConfig{
 		Servers: func() []netip.AddrPort {
-			if known := d.servers.Load(); known != nil {
+			if known := d.check.servers.Load(); known != nil {
 				return *known
 			}
 			return nil
@@ -90,7 +98,7 @@ func (d *daemon) newChecker() *netcheck.Runner {
 		Lifetime: netcheck.RunnerLifetime,
 		Done: func(s natpunch.NATStatus) {
 			select {
-			case d.measured <- s:
+			case d.check.results <- s:
 			default: // several wait already
 			}
 		},
@@ -100,13 +108,13 @@ func (d *daemon) newChecker() *netcheck.Runner {
 
 // serversChanged lets the checker know of STUN servers.
 func (d *daemon) serversChanged() {
-	before := d.servers.Load()
-	if d.checker == nil || len(d.mesh.stunServers) == 0 || before != nil && len(*before) == len(d.mesh.stunServers) {
+	before := d.check.servers.Load()
+	if d.check.runner == nil || len(d.mesh.stunServers) == 0 || before != nil && len(*before) == len(d.mesh.stunServers) {
 		return // they only ever become more
 	}
 	known := slices.Clone(d.mesh.stunServers)
-	d.servers.Store(&known)
-	d.checker.ServersChanged()
+	d.check.servers.Store(&known)
+	d.check.runner.ServersChanged()
 }
 
 // nat says what is known of the NAT before this node: what the STUN servers

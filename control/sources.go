@@ -49,8 +49,9 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 				}
 				return all
 			},
-			Found: found(discovery.SourceDHT),
-			Seen:  func(by, addr netip.AddrPort) { d.sighted(view{by: by, addr: addr}) },
+			Forwarded: d.forwarded,
+			Found:     found(discovery.SourceDHT),
+			Seen:      func(by, addr netip.AddrPort) { d.sighted(view{by: by, addr: addr}) },
 			Located: func(addr netip.AddrPort, moved bool) {
 				d.sighted(view{addr: addr, agreed: true, moved: moved})
 			},

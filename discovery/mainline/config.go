@@ -45,6 +45,10 @@ type Config struct {
 	// Announce gives hashes under which this host is announced, at the port that
 	// others see, and that nobody else is looked for under. At most 128; nil means none.
 	Announce func(now time.Time) [][20]byte
+	// Forwarded returns the IPv4 port at which a gateway lets everyone in to this host:
+	// it is announced under InfoHashes in place of the port that others see. Zero is
+	// that there is none; nil means never. Kick announces a change.
+	Forwarded func() uint16
 	// Lookups are hashes that are asked for without announcing anything.
 	Lookups []Lookup
 	// Item is kept stored in the DHT (BEP 44); nil means none.

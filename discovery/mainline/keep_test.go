@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,6 +50,30 @@ func TestKeepItem(t *testing.T) {
 		pass(5 * time.Hour)
 		if _, err := get(); !errors.Is(err, ErrNoItem) {
 			t.Errorf("GetItem: %v long after it was given up, want ErrNoItem", err)
+		}
+	})
+}
+
+// Where a gateway lets everyone in is announced in place of the port that others see.
+func TestForwardedPortIsAnnounced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newSimDHT(t, 100)
+		var port atomic.Uint32
+		a := d.member(1, func(c *Config) { c.Forwarded = func() uint16 { return uint16(port.Load()) } })
+		b := d.member(2, nil)
+		defer a.stop()
+		defer b.stop()
+		pass(5 * time.Second)
+		if _, ok := b.first(a.addr); !ok {
+			t.Error("not found at the port that others see")
+		}
+		port.Store(23456)
+		at := netip.AddrPortFrom(a.addr.Addr(), 23456)
+		a.Kick()
+		b.Kick()
+		pass(10 * time.Second)
+		if _, ok := b.first(at); !ok {
+			t.Errorf("not found at %v", at)
 		}
 	})
 }

@@ -24,7 +24,7 @@ func (f *family) query(ctx context.Context, g *group, q query) {
 	case q.token != "" && g.purpose == toPut:
 		r.err = f.server.put(ctx, q, g.item)
 	case q.token != "":
-		r.err = f.server.announcePeer(ctx, q)
+		r.err = f.server.announcePeer(ctx, q, f.forwarded(g))
 	case g.purpose == toPut || g.purpose == toGet:
 		r.answer, r.other, r.err = f.server.get(ctx, q, both)
 	case g.purpose == toServe:
@@ -36,6 +36,14 @@ func (f *family) query(ctx context.Context, g *group, q query) {
 	case f.results <- r:
 	case <-ctx.Done():
 	}
+}
+
+// forwarded is the port to announce for a group; zero: the one that others see.
+func (f *family) forwarded(g *group) int {
+	if forwarded := f.source.config.Forwarded; forwarded != nil && f.is4 && g.purpose == toMeet {
+		return int(forwarded())
+	}
+	return 0
 }
 
 // probe asks a node for the routing table.

@@ -112,12 +112,17 @@ func (s *server) question(ctx context.Context, q query, method string, args krpc
 	return a, other, nil
 }
 
-// announcePeer announces this host, at the port that the node sees.
-func (s *server) announcePeer(ctx context.Context, q query) error {
+// announcePeer announces this host, at the port given or else the one that the node
+// sees.
+func (s *server) announcePeer(ctx context.Context, q query, port int) error {
+	implied := port == 0
+	if implied {
+		port = s.port // BEP 5: ignored where implied_port is understood
+	}
 	_, err := s.ask(ctx, q.to, "announce_peer", krpc.MsgArgs{
 		InfoHash:    krpc.ID(q.hash),
-		Port:        &s.port, // BEP 5: ignored where implied_port is understood
-		ImpliedPort: true,
+		Port:        &port,
+		ImpliedPort: implied,
 		Token:       q.token,
 	})
 	return err

@@ -206,7 +206,11 @@ func (n *simNode) answer(q krpc.Msg, from netip.AddrPort) []byte {
 		if n.stored[q.A.InfoHash] == nil {
 			n.stored[q.A.InfoHash] = make(map[netip.AddrPort]time.Time)
 		}
-		n.stored[q.A.InfoHash][from] = time.Now()
+		who := from
+		if !q.A.ImpliedPort {
+			who = netip.AddrPortFrom(from.Addr(), uint16(*q.A.Port))
+		}
+		n.stored[q.A.InfoHash][who] = time.Now()
 	case "get":
 		r.Token = &token
 		n.near(&r, infoHash(q.A.Target), q, from)
