@@ -64,11 +64,12 @@ func narrowLink(t *testing.T, backend string, mtu int, family string) {
 			}
 		}
 	}
-	p, _ := a.peer(b)
-	t.Logf("%s, MTU of the path %d, all after %v", p.Endpoint, p.MTU, time.Since(began).Round(time.Millisecond))
-	if most := mtu - 60; p.MTU == 0 && most < 1420-16 || p.MTU > most {
-		t.Errorf("alice takes the path for one of %d bytes; the link carries %d", p.MTU, mtu)
-	}
+	t.Logf("all after %v", time.Since(began).Round(time.Millisecond))
+	most := mtu - 60
+	w.eventually(10*time.Second, "alice takes the path for what it is", func() bool {
+		p, _ := a.peer(b)
+		return p.MTU > 0 && p.MTU <= most && p.MTU > most-40-20-16 || most >= 1420 && p.MTU == 0
+	})
 }
 
 // forgetIPv6 takes the host's IPv6 addresses to the internet away, forgetIPv4 its IPv4 ones.
