@@ -1,6 +1,5 @@
-// Package control is the node's daemon: it turns what the mesh says (records,
-// paths) into what this host should be (a WireGuard device with peers,
-// addresses and routes), and keeps repairing the difference.
+// Package control is the node's daemon: it turns what the mesh says (records, paths)
+// into what this host should be (a WireGuard device), and keeps repairing the difference.
 //
 // The other rooms each know one thing and nothing of each other: discovery
 // finds who is there, natpunch how a packet gets to them, wgsetup sets the
@@ -18,7 +17,8 @@
 // one (introduce.go) or found at a relay (relaying.go), learnt (learn.go),
 // installed (peer.go), its session started (session.go), followed (follow.go),
 // moved to better paths (swaps.go) and, where paths fail, found again (recover.go).
-// relays.go chooses relays. What others need to know of this node is signed in
+// relays.go chooses relays; mapping.go, punch.go, notes.go, uplinks.go and mtu.go each
+// serve paths in their way. What others need to know of this node is signed in
 // publish.go; addresses are claimed in addressing.go, subnet.go. state.go keeps keys.
 //
 // Run needs CAP_NET_ADMIN and CAP_NET_RAW. Start at Run, then mesh.go.
