@@ -47,7 +47,7 @@ test-unit: ## every package, race detector on where it can be
 
 .PHONY: test-integration
 test-integration: build ## the programs in a small internet (as root)
-	go test -count=1 -timeout 15m -skip '^TestKernel|^TestIdle' $(SCENARIOS)
+	go test -count=1 -timeout 15m -parallel 12 -skip '^TestKernel|^TestIdle' $(SCENARIOS)
 	go test -count=1 -timeout 5m $(MATRIX)
 
 .PHONY: matrix
