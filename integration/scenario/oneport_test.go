@@ -87,7 +87,8 @@ func strange(p lab.Packet, port uint16) string {
 		}
 		return ""
 	case demux.CredAnt:
-		if size := len(p.Payload); size != 1150 && size != 128 {
+		// Checks that find out what the path carries are as long as a packet may be.
+		if size := len(p.Payload); size != 1150 && size != 128 && size < 1232 {
 			return fmt.Sprintf("a sealed datagram of %d bytes", size)
 		}
 		if distinct(p.Payload[2:]) < len(p.Payload)/4 && distinct(p.Payload[2:]) < 200 {
