@@ -172,6 +172,7 @@ func (m *mesh) hostChanged(now time.Time, hosts []netip.Prefix) {
 	m.publisher.hosts = hosts
 	m.publisher.dirty = true
 	m.publisher.reflexive, m.where.stun = nil, nil // seen through another uplink, perhaps
+	m.measured = natpunch.NATStatus{}              // of another NAT, perhaps
 	m.tellLocal(now)
 	if m.stun != nil {
 		var addrs []netip.Addr

@@ -31,7 +31,6 @@ func (f *survey) evaluate(s *STUN) {
 			st.Mapping = EndpointIndependent
 		}
 	}
-	st.takeMeasured(f.measured)
 	st.Detail = st.detail(len(f.servers) > 0)
 	f.status = st
 }
@@ -54,19 +53,4 @@ func mapping(answers []answer) MappingBehavior {
 		}
 	}
 	return result
-}
-
-// takeMeasured adds what was found out from other ports. What the own port shows
-// of itself stands.
-func (f *FamilyStatus) takeMeasured(m FamilyStatus) {
-	if f.Mapping == UnknownBehavior || f.Mapping == AddressDependent && m.Mapping == AddressAndPortDependent {
-		f.Mapping = m.Mapping
-	}
-	if f.Translated == nil {
-		f.Translated = m.Translated
-	}
-	f.Filtering, f.Hairpin, f.Lifetime = m.Filtering, m.Hairpin, m.Lifetime
-	if f.Mapping > EndpointIndependent {
-		f.Step, f.Low, f.High = m.Step, m.Low, m.High
-	}
 }

@@ -80,19 +80,11 @@ func (s *STUN) assign() {
 	}
 }
 
-// SetMeasured adds what a Probe found out from other ports, until Refresh.
-func (s *STUN) SetMeasured(m NATStatus) {
-	s.ipv4.measured, s.ipv6.measured = m.IPv4, m.IPv6
-	for _, f := range s.families() {
-		f.evaluate(s)
-	}
-}
-
 // Refresh measures everything anew, as after a change of network: what was known
 // is forgotten.
 func (s *STUN) Refresh(now time.Time) {
 	for _, f := range s.families() {
-		f.status, f.measured, f.answers = FamilyStatus{}, FamilyStatus{}, nil
+		f.status, f.answers = FamilyStatus{}, nil
 		f.start(wantedAnswers)
 		f.started = now
 	}

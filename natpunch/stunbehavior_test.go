@@ -128,31 +128,3 @@ func TestOtherAddressThatIsNotAsked(t *testing.T) {
 		}
 	}
 }
-
-// What a Probe measured from other ports completes what the own port shows, and
-// is forgotten with the network.
-func TestMeasuredIsAdded(t *testing.T) {
-	s := NewSTUN([]netip.AddrPort{server1, server2})
-	s.SetLocal([]netip.Addr{netip.MustParseAddr("192.168.1.10")}, 41000)
-	now := epoch
-	_, now = until(t, s, now, now.Add(10*time.Second), sees(map[netip.AddrPort]netip.AddrPort{server1: mapped1, server2: mapped2}))
-	yes := true
-	s.SetMeasured(NATStatus{IPv4: FamilyStatus{
-		Mapping: AddressAndPortDependent, Filtering: AddressAndPortDependent, Hairpin: &yes,
-		Step: 2, Low: 40000, High: 41000, Lifetime: time.Minute,
-	}})
-	got := s.Result().IPv4
-	want := got
-	want.Mapping, want.Filtering, want.Hairpin = AddressAndPortDependent, AddressAndPortDependent, &yes
-	want.Step, want.Low, want.High, want.Lifetime = 2, 40000, 41000, time.Minute
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	if r := got.Record(); r.Step != 2 || !r.Hairpin || r.Lifetime != time.Minute || r.High != 41000 {
-		t.Errorf("record %+v", r)
-	}
-	s.Refresh(now)
-	if got := s.Result().IPv4; got.Filtering != UnknownBehavior || got.Step != 0 {
-		t.Errorf("after a change of network: %+v", got)
-	}
-}

@@ -45,8 +45,7 @@ type survey struct {
 	// followed are the addresses that tests of RFC 5780 in this measurement went to.
 	followed []netip.AddrPort
 
-	measured FamilyStatus // by a Probe, from other ports
-	status   FamilyStatus
+	status FamilyStatus
 }
 
 // request is one STUN transaction. It belongs to the server's address: what the
