@@ -181,8 +181,9 @@ func TestNoRoute(t *testing.T) {
 
 // Gateways come and go, and WireGuard's port changes.
 func TestHostChanged(t *testing.T) {
-	first, second := newFakeGateway(t).start(), newFakeGateway(t).start()
+	first, second := newFakeGateway(t).start(), newFakeGateway(t)
 	second.external = netip.MustParseAddr("5.0.1.2")
+	second.start()
 	current, port := make(chan *fakeGateway, 1), make(chan uint16, 1)
 	current <- first
 	port <- testPort
