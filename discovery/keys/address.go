@@ -60,6 +60,23 @@ func Address6(p netip.Prefix, n NodePublic) netip.Addr {
 	return netip.AddrFrom16(a)
 }
 
+// Choosable6 reports whether a node may choose a in the network's /48: one with
+// two groups of zeros in a row after the prefix, which people write as "::".
+// Of the addresses that come from keys one in a thousand million is such, so
+// that nobody can claim another's, known or not.
+func Choosable6(p netip.Prefix, a netip.Addr) bool {
+	if !p.Addr().Is6() || p.Bits() != 48 || !p.Contains(a) || a.Zone() != "" || a == p.Masked().Addr() {
+		return false
+	}
+	b := a.As16()
+	for i := 6; i <= 12; i += 2 {
+		if binary.BigEndian.Uint32(b[i:]) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // IDFromAddress6 reads the node id back out of an overlay IPv6 address. It is
 // empty for anything but an IPv6 address; whether the prefix is the network's
 // is for the caller to know.

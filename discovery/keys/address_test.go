@@ -143,3 +143,19 @@ func TestAddress4None(t *testing.T) {
 		t.Errorf("Address4 with probe -1 = %v, want none", a)
 	}
 }
+
+func TestChoosable6(t *testing.T) {
+	p := netip.MustParsePrefix("fd01:203:405::/48")
+	for addr, want := range map[string]bool{
+		"fd01:203:405::5": true, "fd01:203:405:1::": true, "fd01:203:405:1:2:3::": true, "fd01:203:405:7::1:2": true,
+		"fd01:203:405:1::2:0:3": false, "fd01:203:405::": false, "fd01:203:405:1:2:3:4:5": false,
+		"fd01:203:405:1:0:2:0:3": false, "fd01:203:406::5": false, "10.0.0.5": false, "fd01:203:405::5%eth0": false,
+	} {
+		if got := Choosable6(p, netip.MustParseAddr(addr)); got != want {
+			t.Errorf("Choosable6(%s) = %v, want %v", addr, got, want)
+		}
+	}
+	if Choosable6(netip.Prefix{}, netip.MustParseAddr("::5")) || Choosable6(p, netip.Addr{}) {
+		t.Error("an address can be chosen where there is none, or no prefix")
+	}
+}

@@ -8,6 +8,7 @@ import (
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
+	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/discovery/wire/codec"
 )
 
@@ -38,6 +39,7 @@ func (r Record) check() error {
 		{"candidates", len(r.Candidates), MaxCandidates},
 		{"relays", len(r.Relays), MaxRelays},
 		{"capabilities", len(r.Capabilities), MaxCapabilities},
+		{"aliases", len(r.Aliases), MaxAliases},
 	} {
 		if l.n > l.limit {
 			return fmt.Errorf("%d %s, at most %d: %w", l.n, l.name, l.limit, ErrBound)
@@ -76,20 +78,26 @@ func (r Record) checkLists() error {
 			return fmt.Errorf("capability %q: %w", c, ErrBound)
 		}
 	}
+	for i, a := range r.Aliases {
+		if a == "" || !validLabel(a) || a == r.Name || slices.Contains(r.Aliases[:i], a) {
+			return fmt.Errorf("alias %q: %w", a, ErrBound)
+		}
+	}
 	return nil
 }
 
-// checkAddress6 holds the record to the one IPv6 address that its key has.
-func (r Record) checkAddress6(want netip.Addr) error {
-	have := false
+// checkAddress6 holds the record to the IPv6 address that its key has, and
+// others to those that no key has.
+func (r Record) checkAddress6(prefix6 netip.Prefix) error {
+	own, have := keys.Address6(prefix6, r.Node), false
 	for _, a := range r.Addresses {
-		if !a.Addr.Is6() {
-			continue
-		}
-		if a.Addr != want {
+		switch {
+		case !a.Addr.Is6():
+		case a.Addr == own:
+			have = true
+		case !keys.Choosable6(prefix6, a.Addr):
 			return fmt.Errorf("overlay address %v: %w", a.Addr, ErrAddress)
 		}
-		have = true
 	}
 	if !have {
 		return fmt.Errorf("no IPv6 overlay address: %w", ErrAddress)

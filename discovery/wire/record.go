@@ -15,11 +15,12 @@ import (
 // badly, however hostile its author.
 const (
 	MaxLifetime     = 24 * time.Hour
-	MaxAddresses    = 4
+	MaxAddresses    = 8
 	MaxRoutes       = 16
 	MaxCandidates   = 16
 	MaxRelays       = 4
 	MaxCapabilities = 16
+	MaxAliases      = 8
 	maxNameLength   = 63 // a DNS label
 	maxCapability   = 32
 )
@@ -34,7 +35,7 @@ type Record struct {
 	Seq       uint64 // max(previous+1, Unix milliseconds): higher is newer
 	Lifetime  time.Duration
 
-	Addresses []AddressClaim // overlay; the IPv6 one always
+	Addresses []AddressClaim // overlay; the IPv6 one of the node key always
 	Subnet    netip.Prefix   // the claim of --subnet, zero without
 	Routes    []netip.Prefix // behind this node
 
@@ -44,6 +45,12 @@ type Record struct {
 
 	Capabilities []string
 	MaxVersion   uint8
+
+	Aliases []string // further names, DNS labels, none of them Name
+	// Departed: the node has left the network for good. What else the record
+	// says no longer holds; it stays in circulation so that older ones do not
+	// come back.
+	Departed bool
 }
 
 // AddressClaim is an overlay address that a node uses, tentative until nobody
@@ -164,6 +171,8 @@ type recordCBOR struct {
 	Relays       []relayCBOR     `cbor:"13,keyasint,omitempty"`
 	Capabilities []string        `cbor:"14,keyasint,omitempty"`
 	MaxVersion   uint8           `cbor:"15,keyasint,omitempty"`
+	Aliases      []string        `cbor:"16,keyasint,omitempty"`
+	Departed     bool            `cbor:"17,keyasint,omitempty"`
 }
 
 type claimCBOR struct {
@@ -201,7 +210,7 @@ func (r Record) encode() []byte {
 		Node: codec.Bytes32(r.Node), WireGuard: codec.Bytes32(r.WireGuard), Probe: codec.Bytes32(r.Probe),
 		Seq: r.Seq, Lifetime: codec.NewSeconds(r.Lifetime), Name: r.Name,
 		Subnet: codec.Prefix{Prefix: r.Subnet}, NAT4: r.NAT4.encode(), NAT6: r.NAT6.encode(),
-		Capabilities: r.Capabilities, MaxVersion: r.MaxVersion,
+		Capabilities: r.Capabilities, MaxVersion: r.MaxVersion, Aliases: r.Aliases, Departed: r.Departed,
 	}
 	for _, a := range r.Addresses {
 		c.Addresses = append(c.Addresses, claimCBOR{codec.NewAddr(a.Addr), a.Settled})
@@ -234,7 +243,7 @@ func decodeRecord(payload []byte) (Record, error) {
 		Node: keys.NodePublic(c.Node), WireGuard: wgtypes.Key(c.WireGuard), Probe: keys.ProbePublic(c.Probe),
 		Seq: c.Seq, Lifetime: c.Lifetime.Duration(), Name: c.Name,
 		Subnet: c.Subnet.Prefix, NAT4: c.NAT4.decode(), NAT6: c.NAT6.decode(),
-		Capabilities: c.Capabilities, MaxVersion: max(c.MaxVersion, 1),
+		Capabilities: c.Capabilities, MaxVersion: max(c.MaxVersion, 1), Aliases: c.Aliases, Departed: c.Departed,
 	}
 	for _, a := range c.Addresses {
 		r.Addresses = append(r.Addresses, AddressClaim{a.Addr.Addr, a.Settled})

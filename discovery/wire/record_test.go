@@ -18,7 +18,9 @@ import (
 
 func TestRecordRoundTrip(t *testing.T) {
 	node, prefix6 := testNode(t, 2), testNetwork(t).Prefix6()
-	for name, want := range map[string]Record{"small": testRecord(t, node), "full": fullRecord(t, node)} {
+	for name, want := range map[string]Record{
+		"small": testRecord(t, node), "full": fullRecord(t, node), "departed": departedRecord(t, node),
+	} {
 		t.Run(name, func(t *testing.T) {
 			signed := sign(t, want, node)
 			got, err := signed.Verify(prefix6)
@@ -99,6 +101,13 @@ func TestVerifyRefuses(t *testing.T) {
 		{"name that ends in a hyphen", func(r *Record) { r.Name = "a-" }, ErrBound},
 		{"name of 64", func(r *Record) { r.Name = strings.Repeat("a", 64) }, ErrBound},
 		{"another's IPv6 address", claim("fd00:1:2:3::4"), ErrAddress},
+		{"the IPv6 address of another's key", claim(keys.Address6(prefix6, other.Public()).String()), ErrAddress},
+		{"the network's first IPv6 address", claim(prefix6.Addr().String()), ErrAddress},
+		{"nine addresses", func(r *Record) {
+			for i := range MaxAddresses {
+				r.Addresses = append(r.Addresses, AddressClaim{Addr: choose6(t, byte(i+1))})
+			}
+		}, ErrBound},
 		{"no IPv6 address", func(r *Record) { r.Addresses = r.Addresses[1:] }, ErrAddress},
 		{"no address", func(r *Record) { r.Addresses = nil }, ErrAddress},
 		{"one address twice", func(r *Record) { r.Addresses = append(r.Addresses, r.Addresses[0]) }, ErrBound},
@@ -134,6 +143,11 @@ func TestVerifyRefuses(t *testing.T) {
 		{"capability with a space", func(r *Record) { r.Capabilities = []string{"a b"} }, ErrBound},
 		{"long capability", func(r *Record) { r.Capabilities = []string{strings.Repeat("a", 33)} }, ErrBound},
 		{"17 capabilities", func(r *Record) { r.Capabilities = strings.Split(strings.Repeat("a", 17), "") }, ErrBound},
+		{"empty alias", func(r *Record) { r.Aliases = []string{""} }, ErrBound},
+		{"alias with a dot", func(r *Record) { r.Aliases = []string{"a.b"} }, ErrBound},
+		{"alias twice", func(r *Record) { r.Aliases = []string{"a", "a"} }, ErrBound},
+		{"alias that is the name", func(r *Record) { r.Aliases = []string{r.Name} }, ErrBound},
+		{"nine aliases", func(r *Record) { r.Aliases = strings.Split("abcdefghi", "") }, ErrBound},
 		{"another's node key", func(r *Record) {
 			r.Node = other.Public()
 			r.Addresses[0].Addr = keys.Address6(prefix6, r.Node)
@@ -226,6 +240,10 @@ func randomRecord(t *testing.T, rng *rand.Rand, node keys.NodePrivate) Record {
 	for range rng.IntN(MaxCapabilities + 1) {
 		r.Capabilities = append(r.Capabilities, strings.Repeat("c", 1+rng.IntN(maxCapability)))
 	}
+	for i := range rng.IntN(MaxAliases + 1) {
+		r.Aliases = append(r.Aliases, strings.Repeat("x", i+1+rng.IntN(2)*MaxAliases))
+	}
+	r.Departed = rng.IntN(2) == 0
 	r.NAT4 = NATBehavior{Mapping: Behavior(rng.IntN(4)), Filtering: Behavior(rng.IntN(4)), PortPreserved: rng.IntN(2) == 0}
 	if rng.IntN(2) == 0 {
 		r.NAT4.Hairpin, r.NAT4.Step, r.NAT4.Lifetime = rng.IntN(2) == 0, int16(rng.IntN(1<<16)), time.Duration(rng.IntN(1<<16))*time.Second

@@ -77,6 +77,7 @@ func tooLarge(r Record, size int) *TooLargeError {
 		{"routes", func(r *Record) { r.Routes = nil }},
 		{"relays", func(r *Record) { r.Relays = nil }},
 		{"capabilities", func(r *Record) { r.Capabilities = nil }},
+		{"aliases", func(r *Record) { r.Aliases = nil }},
 		{"addresses", func(r *Record) { r.Addresses = nil }},
 		{"name", func(r *Record) { r.Name = "" }},
 	} {
@@ -90,7 +91,7 @@ func tooLarge(r Record, size int) *TooLargeError {
 }
 
 // Verify returns what the record says, once its signature holds, its values
-// are within bounds and its IPv6 address in prefix6 is its key's. Candidates of
+// are within bounds and its IPv6 addresses in prefix6 are its own to claim. Candidates of
 // types that this program does not know are left out.
 func (s SignedRecord) Verify(prefix6 netip.Prefix) (Record, error) {
 	if len(s.Payload) > MaxPayload {
@@ -103,7 +104,7 @@ func (s SignedRecord) Verify(prefix6 netip.Prefix) (Record, error) {
 	if err := r.check(); err != nil {
 		return Record{}, fmt.Errorf("verify record: %w", err)
 	}
-	if err := r.checkAddress6(keys.Address6(prefix6, r.Node)); err != nil {
+	if err := r.checkAddress6(prefix6); err != nil {
 		return Record{}, fmt.Errorf("verify record: %w", err)
 	}
 	// Last, because it costs most.

@@ -61,6 +61,8 @@ type recordJSON struct {
 	Relays       []relayJSON    `json:"relays,omitempty"`
 	Capabilities []string       `json:"capabilities,omitempty"`
 	MaxVersion   uint8          `json:"max_version"`
+	Aliases      []string       `json:"aliases,omitempty"`
+	Departed     bool           `json:"departed,omitempty"`
 }
 
 // natJSON has the numbers of the encoding.
@@ -88,7 +90,7 @@ type relayJSON struct {
 func newRecordJSON(r Record) recordJSON {
 	j := recordJSON{
 		r.Node[:], r.WireGuard[:], r.Probe[:], r.Seq, int(r.Lifetime / time.Second), r.Name,
-		r.Addresses, r.Subnet, r.Routes, r.Candidates, newNATJSON(r.NAT4), newNATJSON(r.NAT6), nil, r.Capabilities, r.MaxVersion,
+		r.Addresses, r.Subnet, r.Routes, r.Candidates, newNATJSON(r.NAT4), newNATJSON(r.NAT6), nil, r.Capabilities, r.MaxVersion, r.Aliases, r.Departed,
 	}
 	for _, x := range r.Relays {
 		j.Relays = append(j.Relays, relayJSON{x.Key[:], x.Addr})
@@ -244,7 +246,7 @@ func makeVectors(t *testing.T) vectors {
 		v.Hellos = append(v.Hellos, makeHelloVector(t, h, from[i]))
 	}
 	for _, n := range []keys.NodePrivate{a, b} {
-		for _, r := range []Record{testRecord(t, n), fullRecord(t, n)} {
+		for _, r := range []Record{testRecord(t, n), fullRecord(t, n), departedRecord(t, n)} {
 			s := sign(t, r, n)
 			v.Records = append(v.Records, recordVector{n.Seed(), newRecordJSON(r), s.Payload, s.Signature[:], s.Marshal()})
 		}
@@ -362,6 +364,10 @@ func refusedVectors(t *testing.T) []refusedVector {
 		{"another's IPv6 address", "signed_record", record(func(r *Record) {
 			r.Addresses[0].Addr = netip.MustParseAddr("fd00::1")
 		}), "address"},
+		{"an IPv6 address that a key may have", "signed_record", record(func(r *Record) {
+			r.Addresses = append(r.Addresses, AddressClaim{Addr: keys.Address6(testNetwork(t).Prefix6(), testNode(t, 3).Public())})
+		}), "address"},
+		{"an alias twice", "signed_record", record(func(r *Record) { r.Aliases = []string{"git", "git"} }), "bound"},
 		{"a name that is no label", "signed_record", record(func(r *Record) { r.Name = "a.b" }), "bound"},
 		{"no WireGuard key", "signed_record", record(func(r *Record) { r.WireGuard = [32]byte{} }), "missing"},
 		{"a route with host bits", "signed_record", record(func(r *Record) {

@@ -105,6 +105,25 @@ func fullRecord(t testing.TB, node keys.NodePrivate) Record {
 	r.NAT6 = NATBehavior{Mapping: AddressDependent, Hairpin: true, Step: -2, Low: 40000, High: 40511, Lifetime: 30 * time.Second}
 	r.Relays = []Relay{{repeated(0x71), netip.MustParseAddrPort("203.0.113.80:443")}}
 	r.Capabilities = []string{"relay/1", "mtu=1420"}
+	r.Aliases = []string{"git", "files"}
+	r.Addresses = append(r.Addresses, AddressClaim{Addr: choose6(t, 5), Settled: true})
+	return r
+}
+
+// choose6 is an address that a node may choose.
+func choose6(t testing.TB, last byte) netip.Addr {
+	t.Helper()
+	a := testNetwork(t).Prefix6().Addr().As16()
+	a[15] = last
+	return netip.AddrFrom16(a)
+}
+
+// departedRecord is the last one of a node.
+func departedRecord(t testing.TB, node keys.NodePrivate) Record {
+	t.Helper()
+	r := testRecord(t, node)
+	r.Seq++
+	r.Addresses, r.Candidates, r.Departed = r.Addresses[:1], nil, true
 	return r
 }
 
