@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 func (n *Node) link(name string) (netlink.Link, error) {
@@ -57,7 +58,11 @@ func (n *Node) enslave(port, bridge string) error {
 
 // addAddress adds an address that may be there already.
 func (n *Node) addAddress(link netlink.Link, p netip.Prefix) error {
-	if err := n.links.AddrReplace(link, &netlink.Addr{IPNet: ipNet(p)}); err != nil {
+	a := &netlink.Addr{IPNet: ipNet(p)}
+	if p.Addr().Is6() {
+		a.Flags = unix.IFA_F_NODAD // without it the address is of no use until the kernel's worker has run
+	}
+	if err := n.links.AddrReplace(link, a); err != nil {
 		return fmt.Errorf("add address %v to %s: %w", p, n.Name, err)
 	}
 	return nil
