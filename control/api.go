@@ -131,13 +131,20 @@ func milliseconds(d time.Duration) float64 {
 	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
 }
 
-// find looks a peer up by name, beginning of an id, or overlay address, and
-// returns the address to use.
+// find looks a peer up by a name as DNS would, by the beginning of an id, or by an
+// overlay address, and returns the address to use.
 func (m *mesh) find(node string) (*peer, netip.Addr, error) {
 	if node == "" {
 		return nil, netip.Addr{}, errors.New("which node? Give a name, the beginning of an id, or an address")
 	}
 	asked, addrErr := netip.ParseAddr(node)
+	if id, ok := m.names.find(node); ok && addrErr != nil {
+		for _, p := range m.peers {
+			if string(p.node.ID()) == id {
+				return p, m.addressesOf(p)[0], nil
+			}
+		}
+	}
 	var found []*peer
 	for _, p := range m.peers {
 		switch {

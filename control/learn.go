@@ -2,6 +2,7 @@ package control
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/credant/credant/discovery"
@@ -117,6 +118,9 @@ func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord
 		p.installed, p.session, p.move = false, nil, nil // the device's peer is another one now
 		p.state, p.alive, p.handshake = wgsetup.PeerState{}, false, time.Time{}
 	}
+	if _, known := m.names.of[string(r.Node.ID())]; !known || p.record.Name != r.Name || !slices.Equal(p.record.Aliases, r.Aliases) {
+		m.namesChanged = true
+	}
 	p.record, p.signed = r, signed
 	m.claimsChanged = true
 	m.out.apply = m.out.apply || p.installed
@@ -146,7 +150,7 @@ func (m *mesh) forget(now time.Time, p *peer) {
 	m.agent.RemovePeer(p.node)
 	m.gossip.SetPeer(now, p.node, false)
 	m.relays.dirty = true
-	m.claimsChanged = true
+	m.claimsChanged, m.namesChanged = true, true
 	m.out.apply = m.out.apply || p.installed
 }
 

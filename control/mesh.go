@@ -55,6 +55,8 @@ type mesh struct {
 	publisher  publisher
 	// claimsChanged: the addresses that are claimed differ from the last review.
 	claimsChanged bool
+	names         names
+	namesChanged  bool // who asks for which name differs from the last review
 	lookedAt      time.Time
 	expireAt      time.Time // when to look for members whose record has run out
 	clock         clockOpinion
@@ -84,6 +86,7 @@ type meshConfig struct {
 	fixed     []netip.Addr // that the user asked for
 	ipv4Clash bool         // the host uses the overlay's IPv4 prefix otherwise
 	memory    memory
+	heldNames map[string]string // by names.json
 	stun      bool
 	noSpray   bool
 	drops     *drops
@@ -105,6 +108,7 @@ func newMesh(now time.Time, c meshConfig) *mesh {
 		}),
 		peers:   make(map[keys.NodePublic]*peer),
 		byTag:   make(map[[8]byte]*peer),
+		names:   names{held: c.heldNames},
 		notices: make(map[string]string),
 		drops:   c.drops,
 	}
@@ -239,6 +243,7 @@ func (m *mesh) step(now, wall time.Time) (more bool) {
 	m.startSessions(now)
 	m.stepHeard(now)
 	more = m.stepSwaps(now) || more
+	m.reviewNames()
 	m.reviewAddresses(now)
 	m.stepGossip(now)
 	m.stepNotes(now, wall)

@@ -180,6 +180,24 @@ func (n *names) twice(askers map[string][]string) string {
 	return strings.Join(all, "; ") + ": give one of them another with \"credant rename\" there"
 }
 
+// reviewNames gives the names out anew where somebody asks for another one.
+func (m *mesh) reviewNames() {
+	if !m.namesChanged && m.names.of != nil {
+		return
+	}
+	m.namesChanged = false
+	all := []named{{id: string(m.self.public.ID()), name: m.self.name, self: true}}
+	for _, p := range m.peers {
+		all = append(all, named{id: string(p.node.ID()), name: p.record.Name, aliases: p.record.Aliases})
+	}
+	changed, twice, passed := m.names.review(all)
+	m.notice("names", twice)
+	for _, text := range passed {
+		m.event("name", "", text, false)
+	}
+	m.out.names = m.out.names || changed
+}
+
 // find returns the id of the node that is found by the label.
 func (n *names) find(label string) (id string, ok bool) {
 	if id, ok = n.held[label]; ok {

@@ -70,7 +70,7 @@ func (m *mesh) reviewAddresses(now time.Time) {
 	if due := m.addressing.due(); !m.claimsChanged && (due.IsZero() || now.Before(due)) {
 		return
 	}
-	m.claimsChanged = false
+	m.claimsChanged, m.out.names = false, true
 	var others []claim
 	for _, p := range m.peers {
 		others = append(others, p.claims()...)

@@ -22,6 +22,9 @@ type Status struct {
 	Relays  []Relay           `json:"relays"`
 	Drops   map[string]uint64 `json:"drops"` // received datagrams dropped, by reason
 
+	// Names is how this host finds nodes by name; null where it is switched off.
+	Names *Names `json:"names"`
+
 	// Notices are sentences that an operator should act on: the clock looks
 	// wrong, the port was taken, a prefix clashes. Empty when all is well.
 	Notices []string `json:"notices"`
@@ -37,6 +40,18 @@ type Self struct {
 	NAT        NAT         `json:"nat"`
 	// PortMapping is what routers do for this node; null where it is switched off.
 	PortMapping *PortMapping `json:"port_mapping"`
+}
+
+// Names is how this host finds nodes by name.
+type Names struct {
+	Domain string `json:"domain"` // "NETWORK.internal"
+	// Mode is how the host was pointed at the names: "resolved", "resolvconf",
+	// "hosts", or "none" while it is not.
+	Mode    string   `json:"mode"`
+	Why     string   `json:"why"`             // a sentence: why that mode
+	Lacks   string   `json:"lacks,omitempty"` // a sentence: what it cannot do
+	Error   string   `json:"error,omitempty"`
+	Servers []string `json:"servers"` // addresses and ports at which the resolver answers
 }
 
 // PortMapping is what routers were asked to forward to this node.
