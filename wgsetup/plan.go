@@ -246,5 +246,8 @@ func (d Desired) check() error {
 			owners[ip] = p.PublicKey
 		}
 	}
+	if err := checkSubnets(d); err != nil {
+		return err
+	}
 	return checkUnderlay(d.Underlay)
 }

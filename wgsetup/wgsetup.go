@@ -69,6 +69,11 @@ type Desired struct {
 	// Underlay has the ways to hosts outside of the network that are not to
 	// be the host's own choice: one for each host.
 	Underlay []UnderlayRoute
+	// Subnets are networks behind peers, which have them among their
+	// AllowedIPs. The host's own route to the same network is preferred.
+	Subnets []netip.Prefix
+	Forward *Forward // nil: forwards nothing
+	Exit    *Exit    // nil: the host's default routes stay what they are
 }
 
 // Peer is a WireGuard peer as it should be.
