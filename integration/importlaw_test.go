@@ -13,7 +13,7 @@ import (
 const module = "github.com/credant/credant/"
 
 // pure subpackages do no I/O: they are the vocabulary that rooms share.
-var pure = []string{"discovery/keys", "discovery/wire", "discovery/wire/codec", "natpunch/demux", "relay/wire", "wgsetup/swap"}
+var pure = []string{"discovery/keys", "discovery/wire", "discovery/wire/codec", "natpunch/demux", "relay/wire", "wgsetup/swap", "dns/zone"}
 
 // anyTest are what any test may import: how it says that it cannot run, and how it is held to what is published.
 var anyTest = []string{"integration/strict", "integration/published"}
