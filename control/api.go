@@ -41,7 +41,14 @@ func (d *daemon) Status() localapi.Status {
 }
 
 // Down begins to take the network away.
-func (d *daemon) Down() { d.stop(errDown) }
+func (d *daemon) Down() {
+	if d.config.Ephemeral {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		d.sayGoodbye(ctx)
+	}
+	d.stop(errDown)
+}
 
 // Events returns the latest events and those that come.
 func (d *daemon) Events(ctx context.Context) ([]localapi.Event, <-chan localapi.Event) {

@@ -76,6 +76,13 @@ func (d *daemon) remembered(now time.Time) discovery.Cache {
 			}
 		}
 	}
+	// Those who have left, so that somebody who was away and has not heard of it
+	// does not bring them back here.
+	for _, m := range d.mesh.book.All() {
+		if m.Record.Departed && len(c.Members) < maxCached {
+			c.Members = append(c.Members, discovery.CachedMember{Signed: m.Signed, Age: m.AgeAt(now)})
+		}
+	}
 	d.cache.cache = c
 	return c
 }

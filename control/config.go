@@ -27,12 +27,18 @@ func DefaultSocket(network string) string {
 type Config struct {
 	Version string // of the program, for status
 
-	Network   string       // a name that keys.ValidNetworkName accepts
-	Name      string       // of this node; empty: the host's
-	Interface string       // empty: the first free credantN, then remembered
-	Port      uint16       // UDP; 0: random at first start, then remembered
-	IPs       []netip.Addr // overlay addresses to use; empty: from the node key
-	Subnet    netip.Prefix // overlay IPv4 prefix; invalid: from the network key
+	Network string // a name that keys.ValidNetworkName accepts
+	Name    string // of this node; empty: what it was renamed to, else the host's
+	// NameOrigin is where Name was set, for errors; empty: in this Config.
+	NameOrigin string
+	Interface  string       // empty: the first free credantN, then remembered
+	Port       uint16       // UDP; 0: random at first start, then remembered
+	IPs        []netip.Addr // overlay addresses to use; empty: from the node key
+	Subnet     netip.Prefix // overlay IPv4 prefix; invalid: from the network key
+
+	// Ephemeral: this node is forgotten by all an hour after it was last heard
+	// of, and at once when it is taken down.
+	Ephemeral bool
 
 	Bootstrap    []string // HOST:PORT of members
 	Relays       []string // HOST:PORT or HOST:PORT#KEY of relays
@@ -74,6 +80,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
+	}
+	if c.Name != "" && c.NameOrigin == "" {
+		c.NameOrigin = "its settings"
 	}
 	if c.Name == "" {
 		host, err := os.Hostname()

@@ -67,6 +67,7 @@ type daemon struct {
 	mesh     *mesh
 	cache    *cacheFile
 	memory   memory
+	own      ownNames
 	heap     heapPace
 	released time.Time // when the program's pages were given back
 	sources  sources
@@ -125,8 +126,15 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	if err != nil {
 		return nil, err
 	}
+	own, err := loadOwnNames(c.StateDir, c.Network)
+	if err != nil {
+		return nil, err
+	}
+	if c.NameOrigin == "" && own.Name != "" {
+		c.Name = own.Name
+	}
 	d := &daemon{
-		config: c, log: c.Log, started: time.Now(), released: time.Now(), memory: remembered,
+		config: c, own: own, log: c.Log, started: time.Now(), released: time.Now(), memory: remembered,
 		events: newEventLog(), drops: newDrops(),
 		hints: make(chan hint, hintQueue), views: make(chan view, 64), calls: make(chan func()), woken: make(chan struct{}, 1), saves: make(chan discovery.Cache, 1),
 	}
@@ -166,9 +174,11 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 			probe: keys.GenerateProbe(), name: c.Name, port: d.device.Port(),
 		},
 		subnet: c.Subnet, fixed: c.IPs, ipv4Clash: clashes,
+		forgotten: own.Forgotten, ephemeral: c.Ephemeral,
 		memory: remembered, stun: !c.NoSTUN, noSpray: c.NoSpray, drops: d.drops,
 		canRedirect: d.device.CanRedirect,
 	})
+	d.mesh.rename(c.Name, own.Aliases)
 	d.puncher = puncher{
 		open:     func(n int) (extraPorts, error) { return d.device.OpenPorts(n) },
 		setKept:  d.device.SetKept,
@@ -193,7 +203,8 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 
 // run starts everything and takes it down again.
 func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (err error) {
-	ctx, d.stop = context.WithCancelCause(ctx)
+	outer := ctx
+	ctx, d.stop = context.WithCancelCause(context.WithoutCancel(outer))
 	defer d.stop(nil)
 	defer func() {
 		end := d.device.Remove
@@ -201,6 +212,9 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (
 			end = d.device.Detach
 		}
 		err = errors.Join(err, end())
+		if errors.Is(context.Cause(ctx), errLeft) {
+			err = errors.Join(err, DeleteState(d.config.StateDir, d.config.Network))
+		}
 		d.log.Info("network is down", "network", d.config.Network, "why", context.Cause(ctx))
 		listener.Close() // last: whoever waits for the end watches the socket
 	}()
@@ -216,6 +230,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (
 			return nil
 		})
 	}
+	task("end", func(ctx context.Context) error { return d.takeLeave(ctx, outer) })
 	task("one port", d.port.Run)
 	task("device", d.device.Run)
 	task("loop", d.loop)

@@ -24,6 +24,7 @@ func (m *mesh) learn(now, wall time.Time, r wire.Record, signed wire.SignedRecor
 	}
 	p := m.file(now, wall, r, signed, age, from == r.Node)
 	if p == nil {
+		m.passOn(now, r, from)
 		return nil
 	}
 	if r.Seq >= before {
@@ -83,10 +84,15 @@ func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord
 		m.drops.count("record-expired")
 		return nil
 	}
+	firsthand = firsthand && r.Seq == current.Record.Seq
 	r, signed = current.Record, current.Signed
 	m.clock.heard(wall, r, current.AgeAt(now))
-	if change == discovery.New && len(m.peers) >= maxMembers {
+	if change == discovery.New && m.book.Len() >= maxMembers {
 		m.dropEvicted(now)
+	}
+	if m.isAway(r, firsthand) {
+		m.gone(now, r)
+		return nil
 	}
 	p := m.peers[r.Node]
 	if p == nil {
@@ -170,9 +176,25 @@ func (m *mesh) expire(now time.Time) {
 	}
 	m.expireAt = now.Add(time.Second)
 	for _, node := range m.book.Expire(now) {
-		if p := m.peers[node]; p != nil && !p.working() {
-			m.event("lost", p.name(), p.name()+" has not been heard of for a day and is forgotten", false)
+		delete(m.forgotten, node)
+	}
+	for _, p := range m.peers {
+		// One that works may stay; its record comes again, or it goes silent.
+		if _, known := m.book.Get(p.node); !known && !p.working() {
+			m.event("lost", p.name(), p.name()+" has not been heard of for "+lifeInWords(p.record.Lifetime)+" and is forgotten", false)
 			m.forget(now, p)
 		}
+	}
+}
+
+// lifeInWords says how long a record lives.
+func lifeInWords(d time.Duration) string {
+	switch {
+	case d == 24*time.Hour:
+		return "a day"
+	case d == time.Hour:
+		return "an hour"
+	default:
+		return d.String()
 	}
 }

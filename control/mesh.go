@@ -56,7 +56,8 @@ type mesh struct {
 	// claimsChanged: the addresses that are claimed differ from the last review.
 	claimsChanged bool
 	names         names
-	namesChanged  bool // who asks for which name differs from the last review
+	namesChanged  bool                       // who asks for which name differs from the last review
+	forgotten     map[keys.NodePublic]uint64 // see forgetUntilNewer
 	lookedAt      time.Time
 	expireAt      time.Time // when to look for members whose record has run out
 	clock         clockOpinion
@@ -69,13 +70,14 @@ type mesh struct {
 	out     effects
 }
 
-// self is what this node is, for as long as the process runs.
+// self is what this node is.
 type self struct {
 	node      keys.NodePrivate
 	public    keys.NodePublic
 	wireGuard wgtypes.Key // public
 	probe     keys.ProbePrivate
-	name      string
+	name      string   // may change, see rename
+	aliases   []string // further names, none of them name
 	port      uint16
 }
 
@@ -87,6 +89,8 @@ type meshConfig struct {
 	ipv4Clash bool         // the host uses the overlay's IPv4 prefix otherwise
 	memory    memory
 	heldNames map[string]string // by names.json
+	forgotten []forgotten
+	ephemeral bool
 	stun      bool
 	noSpray   bool
 	drops     *drops
@@ -106,11 +110,12 @@ func newMesh(now time.Time, c meshConfig) *mesh {
 			Overlay: []netip.Prefix{c.network.Prefix6()},
 			Spray:   !c.noSpray, MaxPayload: longestPayload,
 		}),
-		peers:   make(map[keys.NodePublic]*peer),
-		byTag:   make(map[[8]byte]*peer),
-		names:   names{held: c.heldNames},
-		notices: make(map[string]string),
-		drops:   c.drops,
+		peers:     make(map[keys.NodePublic]*peer),
+		byTag:     make(map[[8]byte]*peer),
+		names:     names{held: c.heldNames},
+		forgotten: make(map[keys.NodePublic]uint64, len(c.forgotten)),
+		notices:   make(map[string]string),
+		drops:     c.drops,
 	}
 	m.book = discovery.NewBook(m.prefix6, maxMembers)
 	m.gossip = gossip.New(gossip.Config{Self: c.self.public, Book: m.book})
@@ -130,7 +135,10 @@ func newMesh(now time.Time, c meshConfig) *mesh {
 		prefix4 = netip.Prefix{}
 	}
 	m.addressing = newAddressing(now, c.self.public, prefix4, c.fixed, c.memory)
-	m.publisher = publisher{sequence: c.memory.Sequence, dirty: true}
+	m.publisher = publisher{sequence: c.memory.Sequence, dirty: true, ephemeral: c.ephemeral}
+	for _, f := range c.forgotten {
+		m.forgotten[f.Node] = f.Seq
+	}
 	return m
 }
 

@@ -186,7 +186,7 @@ func (m *mesh) reviewNames() {
 		return
 	}
 	m.namesChanged = false
-	all := []named{{id: string(m.self.public.ID()), name: m.self.name, self: true}}
+	all := []named{{id: string(m.self.public.ID()), name: m.self.name, aliases: m.self.aliases, self: true}}
 	for _, p := range m.peers {
 		all = append(all, named{id: string(p.node.ID()), name: p.record.Name, aliases: p.record.Aliases})
 	}

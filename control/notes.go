@@ -203,7 +203,12 @@ func (m *mesh) noted(now, wall time.Time, note []byte) {
 		return
 	}
 	known := m.peers[r.Node] != nil
-	p := m.learn(now, wall, r, signed, noteAge, keys.NodePublic{})
+	age := ageOfNote(r, wall)
+	if age >= r.Lifetime {
+		m.drops.count("record-expired")
+		return
+	}
+	p := m.learn(now, wall, r, signed, age, keys.NodePublic{})
 	if p == nil || p.working() {
 		return
 	}
@@ -212,6 +217,16 @@ func (m *mesh) noted(now, wall time.Time, note []byte) {
 	}
 	p.notedAt = now
 	m.notes.round = commonMoment(now, wall, noteRound)
+}
+
+// ageOfNote is how old a note is. That of a record that lives hardly longer than
+// notes do has to be known better than roughly: its number says when it was
+// signed, by clocks that have to be right for notes anyway.
+func ageOfNote(r wire.Record, wall time.Time) time.Duration {
+	if r.Lifetime > 2*noteAge {
+		return noteAge
+	}
+	return max(0, wall.Sub(time.UnixMilli(int64(min(r.Seq, 1<<62)))))
 }
 
 // commonMoment is when the wall clock is at the next multiple of every.

@@ -26,6 +26,10 @@ const (
 	reflexiveLife  = time.Hour
 	maxReflexive   = 8
 	recordLifetime = 24 * time.Hour
+	// An ephemeral node is gone from everywhere so long after it was last heard
+	// of, whatever became of it.
+	ephemeralLifetime = time.Hour
+	ephemeralAgain    = 20 * time.Minute
 )
 
 // publisher keeps this node's own record up to date.
@@ -40,6 +44,24 @@ type publisher struct {
 	hosts     []netip.Prefix
 	reflexive []sighting
 	mapped    []netip.AddrPort // forwarded to this node by a gateway
+	ephemeral bool
+	departed  bool // the last record says that this node has left
+}
+
+// lifetime is that of this node's records.
+func (p *publisher) lifetime() time.Duration {
+	if p.ephemeral {
+		return ephemeralLifetime
+	}
+	return recordLifetime
+}
+
+// again is after how long the record is renewed.
+func (p *publisher) again() time.Duration {
+	if p.ephemeral {
+		return ephemeralAgain
+	}
+	return publishAgain
 }
 
 // sighting is an address that somebody outside saw this node at.
@@ -76,13 +98,13 @@ func (p *publisher) due() time.Time {
 	if p.at.IsZero() {
 		return p.at
 	}
-	if p.dirty {
+	if p.dirty && !p.departed {
 		if p.count <= publishEarly || p.urgent {
 			return p.at.Add(publishSoon)
 		}
 		return p.at.Add(publishPause)
 	}
-	return p.at.Add(publishAgain)
+	return p.at.Add(p.again())
 }
 
 // candidates are this node's, best first: what hosts on a link can use, then
@@ -124,18 +146,26 @@ func (m *mesh) publish(now, wall time.Time) bool {
 	if now.Before(m.publisher.due()) {
 		return false
 	}
-	p := &m.publisher
 	m.tellLocal(now)
+	return m.sign(now, wall)
+}
+
+// ownRecord is what this node wants known now.
+func (m *mesh) ownRecord(now time.Time) wire.Record {
+	if m.publisher.departed {
+		return m.farewell()
+	}
 	r := wire.Record{
 		Node:       m.self.public,
 		WireGuard:  m.self.wireGuard,
 		Probe:      m.self.probe.Public(),
 		Name:       m.self.name,
-		Lifetime:   recordLifetime,
+		Lifetime:   m.publisher.lifetime(),
 		Subnet:     m.subnet.wanted,
 		Candidates: m.candidates(now),
 		Relays:     m.relayRecords(),
 		MaxVersion: wire.Version,
+		Aliases:    m.self.aliases,
 	}
 	r.Addresses = append(r.Addresses, wire.AddressClaim{Addr: keys.Address6(m.prefix6, m.self.public), Settled: true})
 	for _, c := range m.addressing.own {
@@ -143,9 +173,16 @@ func (m *mesh) publish(now, wall time.Time) bool {
 	}
 	r.NAT4, r.NAT6 = m.behavior(now)
 	r.NAT4 = m.withLifetime(r.NAT4)
+	return r
+}
+
+// sign signs a new record and sends it to whoever works. It reports whether it
+// did.
+func (m *mesh) sign(now, wall time.Time) bool {
+	p, r := &m.publisher, m.ownRecord(now)
 	p.sequence = max(p.sequence+1, uint64(max(0, wall.UnixMilli())))
 	r.Seq = p.sequence
-	signed, err := wire.Sign(r, m.self.node)
+	signed, cut, err := signFitting(&r, m.self.node)
 	if err == nil {
 		err = m.greeter.SetRecord(now, signed)
 	}
@@ -155,7 +192,7 @@ func (m *mesh) publish(now, wall time.Time) bool {
 		m.notice("record", fmt.Sprintf("this node's record cannot be signed: %v", err))
 		return false
 	}
-	m.notice("record", "")
+	m.notice("record", cut)
 	p.record, p.signed = r, signed
 	m.out.remember = true
 	m.gossip.SetOwn(now, signed)

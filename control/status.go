@@ -59,6 +59,8 @@ func (d *daemon) status(now time.Time) localapi.Status {
 func (m *mesh) statusSelf(now time.Time) localapi.Self {
 	self := localapi.Self{
 		Name:       m.self.name,
+		Aliases:    m.self.aliases,
+		Ephemeral:  m.publisher.ephemeral,
 		ID:         string(m.self.public.ID()),
 		PublicKey:  m.self.wireGuard.String(),
 		Addresses:  []string{},
@@ -98,6 +100,7 @@ func (m *mesh) statusPeers() []localapi.Peer {
 	for _, p := range m.peers {
 		peer := localapi.Peer{
 			Name:      p.name(),
+			Aliases:   p.record.Aliases,
 			ID:        string(p.node.ID()),
 			PublicKey: p.record.WireGuard.String(),
 			Path:      m.statusPath(p),

@@ -173,6 +173,7 @@ func cleanStub(network string) ([]string, error) {
 }
 
 type stub struct {
+	localapi.Membership
 	config control.Config
 	status localapi.Status
 	down   func()

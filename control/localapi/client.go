@@ -71,6 +71,11 @@ func (c *Client) Down(ctx context.Context) error {
 	if err := c.call(ctx, http.MethodPost, "/v1/down", nil); err != nil {
 		return err
 	}
+	return c.waitForEnd(ctx)
+}
+
+// waitForEnd returns when the socket is gone.
+func (c *Client) waitForEnd(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -18,6 +18,7 @@ import (
 
 // stub is a daemon that knows one node.
 type stub struct {
+	Membership
 	status Status
 	events chan Event
 	down   chan struct{}

@@ -26,6 +26,7 @@ type Daemon interface {
 	// Events returns what is remembered and a channel with what comes, which
 	// is closed when ctx ends or when the reader is too slow.
 	Events(ctx context.Context) ([]Event, <-chan Event)
+	Membership
 }
 
 // pingLimit is how long one echo is waited for.
@@ -99,6 +100,7 @@ type peerKey struct{}
 
 func handler(ctx context.Context, d Daemon) http.Handler {
 	mux := http.NewServeMux()
+	handleMembership(mux, d)
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, d.Status())
 	})
@@ -113,8 +115,7 @@ func handler(ctx context.Context, d Daemon) http.Handler {
 		writeJSON(w, http.StatusOK, reply)
 	})
 	mux.HandleFunc("POST /v1/down", func(w http.ResponseWriter, r *http.Request) {
-		if root, _ := r.Context().Value(peerKey{}).(bool); !root {
-			writeError(w, http.StatusForbidden, errors.New("only root may take a network down: run it with sudo"))
+		if !RootOnly(w, r, "take a network down") {
 			return
 		}
 		// The answer has to be out before the end begins, which closes this

@@ -33,6 +33,8 @@ type Status struct {
 // Self is this node as the others see it.
 type Self struct {
 	Name       string      `json:"name"`
+	Aliases    []string    `json:"aliases,omitempty"` // further names that it asks for
+	Ephemeral  bool        `json:"ephemeral,omitempty"`
 	ID         string      `json:"id"`         // 16 base32 characters
 	PublicKey  string      `json:"public_key"` // WireGuard's, base64
 	Addresses  []string    `json:"addresses"`  // overlay, IPv4 first
@@ -99,6 +101,7 @@ type NATFamily struct {
 // Peer is another node of the network.
 type Peer struct {
 	Name          string     `json:"name"`
+	Aliases       []string   `json:"aliases,omitempty"` // further names that it asks for
 	ID            string     `json:"id"`
 	PublicKey     string     `json:"public_key"`
 	Addresses     []string   `json:"addresses"`
