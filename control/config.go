@@ -54,6 +54,10 @@ type Config struct {
 	NoSpray bool
 	NoLAN   bool
 
+	// DNS is how this host is to find nodes by name, one of hostdns.Modes; empty:
+	// "auto".
+	DNS string
+
 	Backend  string // "auto", "kernel" or "embedded"; empty: "auto"
 	StateDir string // empty: DefaultStateDir
 	Socket   string // empty: DefaultSocket

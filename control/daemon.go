@@ -18,6 +18,7 @@ import (
 	"github.com/credant/credant/control/localapi"
 	"github.com/credant/credant/discovery"
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/dns/hostdns"
 	"github.com/credant/credant/natpunch"
 	relaywire "github.com/credant/credant/relay/wire"
 	"github.com/credant/credant/wgsetup"
@@ -79,6 +80,7 @@ type daemon struct {
 	puncher  puncher
 	mapping  portMapping
 	check    natCheck
+	naming   *naming
 	hosts    []netip.Prefix
 	sleep    sleep
 	woken    chan struct{} // the wall clock has jumped
@@ -133,6 +135,10 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	if c.NameOrigin == "" && own.Name != "" {
 		c.Name = own.Name
 	}
+	held, err := loadNames(c.StateDir, c.Network)
+	if err != nil {
+		return nil, err
+	}
 	d := &daemon{
 		config: c, own: own, log: c.Log, started: time.Now(), released: time.Now(), memory: remembered,
 		events: newEventLog(), drops: newDrops(),
@@ -175,7 +181,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 		},
 		subnet: c.Subnet, fixed: c.IPs, ipv4Clash: clashes,
 		forgotten: own.Forgotten, ephemeral: c.Ephemeral,
-		memory: remembered, stun: !c.NoSTUN, noSpray: c.NoSpray, drops: d.drops,
+		memory: remembered, heldNames: held, stun: !c.NoSTUN, noSpray: c.NoSpray, drops: d.drops,
 		canRedirect: d.device.CanRedirect,
 	})
 	d.mesh.rename(c.Name, own.Aliases)
@@ -193,6 +199,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	if !c.NoSTUN {
 		d.check.runner = d.newChecker()
 	}
+	d.naming = d.newNaming()
 	d.cache = openCache(filepath.Join(networkDir(c.StateDir, c.Network), "cache"), c.Log)
 	d.sources = d.newSources(network)
 	if d.sources.dht != nil {
@@ -235,6 +242,8 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (
 	task("device", d.device.Run)
 	task("loop", d.loop)
 	task("cache", d.saver)
+	task("name server", d.naming.server.Run)
+	task("host's resolver", d.naming.pointHost)
 	task("sources", d.watchSources)
 	task("sleep", d.watchSleep)
 	task("local API", func(ctx context.Context) error { return localapi.Serve(ctx, listener, d) })
@@ -437,6 +446,9 @@ func (d *daemon) perform(ctx context.Context, e effects) {
 	if d.board != nil {
 		d.board.want(e.notes, d.mesh.blob)
 	}
+	if e.names {
+		d.serveNames()
+	}
 	if e.remember {
 		d.remember()
 		if d.mapping.mapper != nil {
@@ -496,7 +508,9 @@ func Clean(network string) (removed []string, err error) {
 	if _, err := localapi.NewClient(DefaultSocket(network)).Status(ctx); !errors.Is(err, localapi.ErrNotRunning) {
 		return nil, fmt.Errorf("a daemon of network %s has just started: take it down with \"credant down\"", network)
 	}
-	removed, err = wgsetup.Clean(network)
+	removed, err = hostdns.Clean("", network, resolverRecord(DefaultStateDir, network))
+	host, cleanErr := wgsetup.Clean(network)
+	removed, err = append(removed, host...), errors.Join(err, cleanErr)
 	switch e := os.Remove(DefaultSocket(network)); {
 	case e == nil:
 		removed = append(removed, "socket "+DefaultSocket(network))

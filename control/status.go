@@ -40,6 +40,7 @@ func (d *daemon) status(now time.Time) localapi.Status {
 		Notices:    append([]string{}, d.notices...),
 	}
 	s.Self.PortMapping = d.statusMapping()
+	s.Names = d.statusNames()
 	if !d.device.HasIPv6() {
 		s.Self.Addresses = s.Self.Addresses[:len(m.addressing.own)]
 		if len(s.Self.Addresses) == 0 {
@@ -64,6 +65,7 @@ func (m *mesh) statusSelf(now time.Time) localapi.Self {
 		ID:         string(m.self.public.ID()),
 		PublicKey:  m.self.wireGuard.String(),
 		Addresses:  []string{},
+		Names:      m.namesOf(string(m.self.public.ID())),
 		Candidates: []localapi.Candidate{},
 		NAT:        m.nat(now),
 	}
@@ -102,6 +104,7 @@ func (m *mesh) statusPeers() []localapi.Peer {
 			Name:      p.name(),
 			Aliases:   p.record.Aliases,
 			ID:        string(p.node.ID()),
+			Names:     m.namesOf(string(p.node.ID())),
 			PublicKey: p.record.WireGuard.String(),
 			Path:      m.statusPath(p),
 			Endpoint:  endpointWord(p),

@@ -18,6 +18,7 @@ func renderStatus(w io.Writer, s localapi.Status, now time.Time, st style, verbo
 	fields := []field{{"network", s.Network + ": " + interfaceLine(s) + upFor(s.Started, now)}}
 	fields = append(fields, selfFields(s)...)
 	fields = append(fields, field{"network id", s.NetworkID})
+	fields = append(fields, namesFields(s)...)
 	fields = append(fields, natFields(s.Self.NAT)...)
 	if m := s.Self.PortMapping; m != nil && m.Detail != "" {
 		fields = append(fields, field{"router", m.Detail})
@@ -76,6 +77,37 @@ func selfFields(s localapi.Status) []field {
 		{"addresses", strings.Join(s.Self.Addresses, " ")},
 		{"check words", strings.Join(s.CheckWords, " ") + " (the same on each machine)"},
 	}
+}
+
+// namesFields say under which name this node is found, and how this host finds
+// the others.
+func namesFields(s localapi.Status) []field {
+	n := s.Names
+	if n == nil || len(s.Self.Names) == 0 {
+		return nil
+	}
+	text := s.Self.Names[0] + "." + n.Domain
+	switch {
+	case n.Error != "":
+		text += "; this host does not find names: " + n.Error
+	case n.Mode == "off":
+		text += "; this host was not told where to look names up (--dns off)"
+	case n.Mode == "" || n.Mode == "none":
+	case n.Mode == "hosts":
+		text += "; names are kept in /etc/hosts"
+	default:
+		text += "; names are looked up by " + map[string]string{"resolved": "systemd-resolved"}[n.Mode]
+		if n.Mode != "resolved" {
+			text += n.Mode
+		}
+	}
+	if n.Error == "" && n.Why != "" {
+		text += " (" + n.Why + ")"
+	}
+	if n.Lacks != "" {
+		text += "; " + n.Lacks
+	}
+	return []field{{"names", text}}
 }
 
 // natFields say what the NATs in front of this node mean for it, and in

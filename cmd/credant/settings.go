@@ -25,6 +25,7 @@ type settings struct {
 	ips     []netip.Addr
 	subnet  netip.Prefix
 	backend string
+	dns     string
 
 	bootstrap     []string
 	relays        []string
@@ -48,7 +49,7 @@ type settings struct {
 // flagSet returns the flags that fill s. Each exists once, under one name on
 // the command line, in the environment and in the settings file.
 func (s *settings) flagSet() *pflag.FlagSet {
-	*s = settings{network: "default", stateDir: control.DefaultStateDir, backend: "auto"}
+	*s = settings{network: "default", stateDir: control.DefaultStateDir, backend: "auto", dns: "auto"}
 	fs := pflag.NewFlagSet("credant", pflag.ContinueOnError)
 	fs.SortFlags = false
 
@@ -62,6 +63,7 @@ func (s *settings) flagSet() *pflag.FlagSet {
 	cli.One(fs, "port", &s.port, "PORT", "", cli.ParsePort, "UDP port towards the internet (default random, then kept)")
 	cli.Many(fs, "ip", &s.ips, "ADDRESS", parseIPv4, "overlay IPv4 address of this node (default from its key)")
 	cli.One(fs, "subnet", &s.subnet, "PREFIX", "", parseSubnet, "overlay IPv4 prefix of the network (default from its key)")
+	cli.One(fs, "dns", &s.dns, "MODE", "auto", cli.OneOf(dnsModes...), "how this host finds nodes by name: auto, resolved, resolvconf, hosts or off")
 	cli.Many(fs, "bootstrap", &s.bootstrap, "HOST:PORT", cli.ParseHostPort("vpn.example.org:23000"), "where a node of the network can be reached; repeatable")
 	cli.Many(fs, "relay", &s.relays, "HOST:PORT#KEY", parseRelay, "relay to use, as credant-relay prints it; without #KEY, whoever answers there; repeatable")
 	fs.BoolVar(&s.noPublicRelay, "no-public-relay", false, "use no relay that serves everyone")
@@ -106,6 +108,7 @@ func (s *settings) config(log *slog.Logger) control.Config {
 		NoSpray:       s.noSpray,
 		NoLAN:         s.noLAN,
 		Backend:       s.backend,
+		DNS:           s.dns,
 		StateDir:      s.stateDir,
 		Socket:        s.socket,
 		Log:           log,

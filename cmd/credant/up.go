@@ -51,6 +51,7 @@ its address. No relay can read what it carries, with a key or without.`,
 	})
 	cmd.Flags().SortFlags = false
 	cli.Complete(cmd, "backend", backends...)
+	cli.Complete(cmd, "dns", dnsModes...)
 	cli.Complete(cmd, "log-level", cli.LogLevels...)
 	return cmd
 }

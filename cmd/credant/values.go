@@ -13,7 +13,10 @@ import (
 	"github.com/credant/credant/discovery/keys"
 )
 
-var backends = []string{"auto", "kernel", "embedded"}
+var (
+	backends = []string{"auto", "kernel", "embedded"}
+	dnsModes = []string{"auto", "resolved", "resolvconf", "hosts", "off"}
+)
 
 func parseNetwork(s string) (string, error) {
 	if err := keys.ValidNetworkName(s); err != nil {

@@ -35,6 +35,7 @@ type Self struct {
 	Name       string      `json:"name"`
 	Aliases    []string    `json:"aliases,omitempty"` // further names that it asks for
 	Ephemeral  bool        `json:"ephemeral,omitempty"`
+	Names      []string    `json:"names"`      // under which it is found here, without the domain, best first
 	ID         string      `json:"id"`         // 16 base32 characters
 	PublicKey  string      `json:"public_key"` // WireGuard's, base64
 	Addresses  []string    `json:"addresses"`  // overlay, IPv4 first
@@ -102,6 +103,7 @@ type NATFamily struct {
 type Peer struct {
 	Name          string     `json:"name"`
 	Aliases       []string   `json:"aliases,omitempty"` // further names that it asks for
+	Names         []string   `json:"names"`             // under which it is found here, without the domain, best first
 	ID            string     `json:"id"`
 	PublicKey     string     `json:"public_key"`
 	Addresses     []string   `json:"addresses"`
