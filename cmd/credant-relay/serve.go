@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
+	"github.com/credant/credant/cmd/internal/systemd"
 	"github.com/credant/credant/control/relayd"
 )
 
@@ -21,8 +21,8 @@ func (p *program) serve(ctx context.Context) error {
 	c := s.relay()
 	c.Level = new(slog.LevelVar)
 	c.Level.Set(s.logLevel)
-	c.Log = slog.New(newHandler(p.stderr, s.logFormat, c.Level))
-	notify := newNotifier(p.getenv("NOTIFY_SOCKET"))
+	c.Log = slog.New(p.newHandler(s.logFormat, c.Level))
+	notify := systemd.NewNotifier(p.getenv("NOTIFY_SOCKET"))
 	reloads := make(chan relayd.Config)
 	c.Reloads = reloads
 
@@ -39,23 +39,27 @@ func (p *program) serve(ctx context.Context) error {
 		end()
 		<-reread
 	}()
-	stop := context.AfterFunc(ctx, func() { notify.send("STOPPING=1") })
+	stop := context.AfterFunc(ctx, func() { notify.Send("STOPPING=1") })
 	defer stop()
 
 	return p.relay(ctx, c, func(info relayd.Info) {
 		if err := info.Write(p.stdout); err != nil {
 			c.Log.Warn("tell how to reach the relay", "err", err)
 		}
-		notify.send(fmt.Sprintf("READY=1\nSTATUS=--relay %s", info.Give[0]))
+		notify.Send(fmt.Sprintf("READY=1\nSTATUS=--relay %s", info.Give[0]))
 	})
 }
 
-func newHandler(w io.Writer, format string, level slog.Leveler) slog.Handler {
+func (p *program) newHandler(format string, level slog.Leveler) slog.Handler {
 	options := &slog.HandlerOptions{Level: level}
-	if format == "json" {
-		return slog.NewJSONHandler(w, options)
+	switch {
+	case format == "json":
+		return slog.NewJSONHandler(p.stderr, options)
+	case systemd.IsJournal(p.stderr, p.getenv("JOURNAL_STREAM")):
+		options.ReplaceAttr = systemd.WithoutTime
+		return slog.NewTextHandler(systemd.JournalWriter{To: p.stderr, Program: "credant-relay"}, options)
 	}
-	return slog.NewTextHandler(w, options)
+	return slog.NewTextHandler(p.stderr, options)
 }
 
 // reread reads the settings again at each SIGHUP. Those that are wrong change
