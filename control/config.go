@@ -62,6 +62,8 @@ type Config struct {
 	StateDir string // empty: DefaultStateDir
 	Socket   string // empty: DefaultSocket
 
+	Supervisor Supervisor // zero: nobody watches from outside
+
 	Log *slog.Logger // nil: slog.Default
 }
 

@@ -85,6 +85,8 @@ type daemon struct {
 	sleep    sleep
 	woken    chan struct{} // the wall clock has jumped
 
+	supervision supervision
+
 	hints chan hint
 	views chan view
 	calls chan func() // run in the loop, for the local API
@@ -365,7 +367,8 @@ func (d *daemon) loop(ctx context.Context) error {
 			saved = now
 			d.saveCache(now)
 		}
-		timer.Reset(max(0, time.Until(d.mesh.next(now))))
+		d.supervise(now)
+		timer.Reset(max(0, d.nextSupervision(time.Until(d.mesh.next(now)))))
 	}
 }
 
@@ -457,6 +460,7 @@ func (d *daemon) perform(ctx context.Context, e effects) {
 		d.saveCache(time.Now())
 	}
 	for _, ev := range e.events {
+		d.supervision.changed = true
 		d.log.Info("mesh", "event", ev.Kind, "peer", ev.Peer, "text", ev.Text)
 		d.events.add(ev)
 	}

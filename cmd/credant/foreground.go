@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/credant/credant/cmd/internal/systemd"
 	"github.com/credant/credant/control"
 )
 
@@ -48,12 +49,34 @@ func (p *program) foreground(ctx context.Context) error {
 		defer l.Close()
 		log = l
 	}
-	handler := slog.NewTextHandler(log, &slog.HandlerOptions{Level: p.set.logLevel})
-	err := p.node.run(ctx, p.set.config(slog.New(handler)), p.announce)
+	options := &slog.HandlerOptions{Level: p.set.logLevel}
+	if p.journal && p.set.logFile == "" {
+		options.ReplaceAttr = systemd.WithoutTime
+	}
+	c := p.set.config(slog.New(slog.NewTextHandler(log, options)))
+	notify := systemd.NewNotifier(p.getenv("NOTIFY_SOCKET"))
+	if notify.Listens() {
+		c.Supervisor = p.supervisor(notify)
+		stop := context.AfterFunc(ctx, func() { notify.Send("STOPPING=1") })
+		defer stop()
+	}
+	err := p.node.run(ctx, c, func() {
+		p.announce()
+		notify.Send("READY=1")
+	})
 	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
 		return nil // ended as it was asked to
 	}
 	return err
+}
+
+// supervisor lets the service manager hear that the daemon works.
+func (p *program) supervisor(notify systemd.Notifier) control.Supervisor {
+	return control.Supervisor{
+		Every:   systemd.Watchdog(p.getenv),
+		Alive:   func() { notify.Send("WATCHDOG=1") },
+		Summary: notify.Status,
+	}
 }
 
 // announce tells the `up` that waits for this daemon that the interface is up.

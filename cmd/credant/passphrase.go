@@ -9,6 +9,9 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/credant/credant/cmd/internal/cli"
+	"github.com/credant/credant/cmd/internal/systemd"
+	"github.com/credant/credant/deploy/service"
 	"github.com/credant/credant/discovery/keys"
 	"golang.org/x/term"
 )
@@ -48,8 +51,8 @@ func (p *program) join(ctx context.Context, running bool) error {
 }
 
 // passphrase returns what was given: the file that a flag or variable names,
-// else CREDANT_PASSPHRASE, else the file that the settings file names, else
-// what is typed. With a stored key none is needed, nothing is asked, and nil
+// else CREDANT_PASSPHRASE, else the file that the settings file names, else the
+// service's credential, else what is typed. With a stored key none is needed, nothing is asked, and nil
 // is returned where none was given.
 func (p *program) passphrase(ctx context.Context, stored bool) ([]byte, error) {
 	fromSettings := p.origins["passphrase-file"] != "--passphrase-file" && p.origins["passphrase-file"] != "CREDANT_PASSPHRASE_FILE"
@@ -66,6 +69,14 @@ func (p *program) passphrase(ctx context.Context, stored bool) ([]byte, error) {
 		return []byte(text), nil
 	case stored:
 		return nil, nil
+	}
+	if path := systemd.Credential(p.getenv("CREDENTIALS_DIRECTORY"), service.Credential(p.set.network)); path != "" {
+		return p.readPassphrase(path)
+	}
+	if systemd.NewNotifier(p.getenv("NOTIFY_SOCKET")).Listens() {
+		// Nobody can type here, and a service that is started again and again
+		// does not mend it.
+		return nil, cli.Usagef("no key of network %s is stored, and no passphrase was given: run \"sudo credant service install --network %s\", or put the passphrase into /etc/credstore/%s", p.set.network, p.set.network, service.Credential(p.set.network))
 	}
 	return p.askPassphrase(ctx)
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/credant/credant/cmd/internal/cli"
+	"github.com/credant/credant/cmd/internal/systemd"
 	"github.com/credant/credant/control"
 	"github.com/credant/credant/discovery/keys"
 	"github.com/spf13/cobra"
@@ -24,6 +25,7 @@ type program struct {
 	etc            string   // folder of the settings files
 	run            string   // folder of the default sockets
 	node           node
+	journal        bool // what goes to stderr is kept by systemd's journal
 
 	set     settings          // what was asked for, once resolve has run
 	flags   *pflag.FlagSet    // every setting, whichever command shows it
@@ -50,6 +52,9 @@ var thisNode = node{
 }
 
 func (p *program) execute(ctx context.Context, args []string) int {
+	if p.journal = systemd.IsJournal(p.stderr, p.getenv("JOURNAL_STREAM")); p.journal {
+		p.stderr = systemd.JournalWriter{To: p.stderr, Program: "credant"}
+	}
 	return cli.Run(ctx, p.rootCommand(), args, p.stdin, p.stdout, p.stderr)
 }
 
