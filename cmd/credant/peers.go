@@ -82,7 +82,7 @@ func writePeer(w io.Writer, p localapi.Peer, names int, now time.Time, st style,
 func peerDetails(p localapi.Peer, now time.Time) []string {
 	var out []string
 	if utf8.RuneCountInString(nodeName(p)) > nodeWidth {
-		out = append(out, "name "+p.Name)
+		out = append(out, "name "+nodeName(p))
 	}
 	if p.Name != "" {
 		out = append(out, "id "+p.ID)
@@ -99,8 +99,12 @@ func peerDetails(p localapi.Peer, now time.Time) []string {
 		fmt.Sprintf("%s, received %s, sent %s", handshake, octets(p.RxBytes), octets(p.TxBytes)))
 }
 
-// nodeName is what a peer is called in the table.
+// nodeName is what a peer is called in the table: the name by which it is found,
+// which is not its own where another node holds that.
 func nodeName(p localapi.Peer) string {
+	if p.Name != "" && len(p.Names) > 0 {
+		return printable(p.Names[0])
+	}
 	return printable(cmp.Or(p.Name, p.ID))
 }
 
