@@ -1,18 +1,306 @@
 package hostdns
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	// settle lets what changes the host come to its end: a resolver's restart, a
+	// file written in several steps.
+	settle = 150 * time.Millisecond
+	// absence is how long systemd-resolved may be away before it counts as gone;
+	// restarting takes it about a second.
+	absence = 10 * time.Second
+	// undoing bounds what the end of Run may take.
+	undoing = 25 * time.Second
+)
 
 // Run points the host at the servers of the last Set, keeps it so until ctx
 // ends, and then restores the host, unless ctx's cause is ErrKeep. What the host
 // refuses is in Status; the error is what could not be restored. It is called
 // once.
 func (h *Host) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+	k, err := newKeeper(h)
+	if err != nil {
+		return err
+	}
+	k.run(ctx)
+	if errors.Is(context.Cause(ctx), ErrKeep) {
+		return nil
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoing)
+	defer cancel()
+	done, err := k.undo(end, "")
+	if len(done) > 0 {
+		h.c.Log.Info("host no longer finds the network's names", "undone", done)
+	}
+	h.mu.Lock()
+	h.status = Status{Mode: ModeOff, Why: "stopped"}
+	h.mu.Unlock()
+	k.bus.close()
+	return err
 }
 
-// Clean undoes without a daemon what a Run of the network left that crashed or
-// was told to keep, and says what it removed. Nothing left is no error.
-func Clean(root, network, record string) (removed []string, err error) {
-	return nil, nil
+// keeper is what a Run has.
+type keeper struct {
+	h     *Host
+	c     Config
+	hosts hostsFile
+	watch *watcher
+	bus   *bus
+	busy  chan struct{} // a file changed
+
+	record record
+	pace   pace
+	mode   string    // in use
+	told   string    // of mode and error, last logged
+	lost   time.Time // when systemd-resolved went away; zero: it is there, or was never used
+	// ruled is whose link has got its DefaultRoute by us: the owner of the name
+	// on the bus and the index.
+	ruled string
+}
+
+func newKeeper(h *Host) (*keeper, error) {
+	w, err := newWatcher()
+	if err != nil {
+		return nil, err
+	}
+	k := &keeper{
+		h: h, c: h.c, watch: w, busy: make(chan struct{}, 1),
+		hosts: newHostsFile(h.c.Root, h.c.Network, h.c.Domain, h.c.Record),
+	}
+	if k.record, err = loadRecord(h.c.Record); err != nil {
+		h.c.Log.Warn("resolver's record not read", "err", err)
+	}
+	return k, nil
+}
+
+func (k *keeper) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer k.watch.close()
+	wg.Go(func() { k.watch.run(func() { signal(k.busy) }) })
+	// What nothing can be done for any more, like a write that a crash cut off.
+	k.recoverHosts(ctx)
+	for {
+		// Before the host is looked at, so that no change is missed.
+		k.watch.set(k.files())
+		again := k.step(ctx, time.Now())
+		var timer <-chan time.Time
+		if again > 0 {
+			timer = time.After(again)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.h.changed:
+			continue // at once: names should be found as soon as they are known
+		case <-k.busy:
+		case _, ok := <-k.signals():
+			if !ok {
+				k.bus = nil
+			}
+		case <-timer:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(k.pace.wait()):
+		}
+		k.drain()
+	}
+}
+
+func (k *keeper) signals() <-chan *dbus.Signal {
+	if k.bus == nil {
+		return nil
+	}
+	return k.bus.signals
+}
+
+// drain forgets what the next look at the host will see anyway.
+func (k *keeper) drain() {
+	for {
+		select {
+		case <-k.busy:
+		case _, ok := <-k.signals():
+			if !ok {
+				k.bus = nil
+			}
+		default:
+			return
+		}
+	}
+}
+
+// files are those that tell which resolver the host uses, and what ways of ours
+// live in.
+func (k *keeper) files() []string {
+	if k.c.Mode == ModeOff {
+		return nil
+	}
+	paths := []string{
+		"/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/resolvconf.conf", busSocket,
+		// systemd-resolved writes it anew when a link's servers change, which no signal tells.
+		"/run/systemd/resolve/resolv.conf",
+		// What openresolv and Debian's resolvconf were told.
+		"/run/resolvconf/interfaces", "/run/resolvconf/interface",
+	}
+	if to, err := os.Readlink(filepath.Join(k.c.Root, "/etc/resolv.conf")); err == nil {
+		if !filepath.IsAbs(to) {
+			to = filepath.Join("/etc", to)
+		}
+		paths = append(paths, to)
+	}
+	for i := range paths {
+		paths[i] = filepath.Join(k.c.Root, paths[i])
+	}
+	return paths
+}
+
+// step looks at the host once and makes it as it should be. again is when to
+// look again though nothing happens; 0: never.
+func (k *keeper) step(ctx context.Context, now time.Time) (again time.Duration) {
+	k.h.mu.Lock()
+	servers, entries := k.h.servers, k.h.entries
+	k.h.mu.Unlock()
+	if k.c.Mode == ModeOff {
+		if _, err := k.undo(ctx, ""); err != nil {
+			k.report(Status{Mode: ModeOff, Why: "it was asked for", Error: err.Error()})
+			return k.pace.retry()
+		}
+		k.report(Status{Mode: ModeOff, Why: "it was asked for"})
+		return 0
+	}
+	if len(servers) == 0 && len(entries) == 0 {
+		return 0 // what a crash left stays until it is known what is wanted
+	}
+
+	f := readFacts(ctx, k.c.Root, k.c.Mode)
+	owner, busErr := k.findResolved(ctx)
+	f.resolved = owner != ""
+	if wait := k.awaitResolved(f.resolved, now); wait > 0 {
+		return wait
+	}
+	try, not := choose(k.c.Mode, f, servers)
+	var failed []string
+	if busErr != nil {
+		failed = append(failed, busErr.Error())
+	}
+	for _, c := range try {
+		s := Status{Mode: c.mode, Why: c.why, Lacks: c.lacks}
+		for _, server := range c.servers {
+			s.Servers = append(s.Servers, server.String())
+		}
+		changed, more, err := k.apply(ctx, c, owner, entries)
+		if ctx.Err() != nil {
+			return 0
+		}
+		if err != nil {
+			failed = append(failed, err.Error())
+			continue
+		}
+		if more > 0 {
+			s.Lacks += fmt.Sprintf("; %d more addresses have no room in /etc/hosts", more)
+		}
+		if k.c.Mode == ModeAuto && c.mode == ModeHosts && len(failed) > 0 {
+			s.Why = strings.Join(failed, "; ")
+		}
+		if _, err := k.undo(ctx, c.mode); err != nil {
+			s.Error = err.Error()
+			failed = append(failed, s.Error)
+		}
+		k.mode = c.mode
+		if changed {
+			k.pace.repaired(now)
+		}
+		k.report(s)
+		if len(failed) > 0 {
+			return k.pace.retry()
+		}
+		k.pace.succeeded()
+		return 0
+	}
+	reasons := append(failed, not...)
+	if _, err := k.undo(ctx, k.c.Mode); err != nil {
+		reasons = append(reasons, err.Error())
+	}
+	mode := k.c.Mode
+	if mode == ModeAuto {
+		mode = ""
+	}
+	k.report(Status{Mode: mode, Why: "it was asked for", Error: strings.Join(reasons, "; ") + ": see what else --dns can be"})
+	if len(failed) == 0 {
+		return 0 // a change of the host is an event
+	}
+	return k.pace.retry()
+}
+
+// findResolved returns who systemd-resolved is on the bus; empty: nobody. A host
+// without a bus has none, which is no error.
+func (k *keeper) findResolved(ctx context.Context) (owner string, err error) {
+	if k.c.Mode != ModeAuto && k.c.Mode != ModeResolved && k.record.Link == "" {
+		return "", nil
+	}
+	if k.bus == nil {
+		if _, err := os.Stat(filepath.Join(k.c.Root, busSocket)); err != nil && os.Getenv("DBUS_SYSTEM_BUS_ADDRESS") == "" {
+			return "", nil
+		}
+		if k.bus, err = dialBus(ctx, k.c.Root); err != nil {
+			return "", err
+		}
+	}
+	owner, err = k.bus.owner(ctx)
+	if err != nil {
+		k.bus.close()
+		k.bus = nil
+		return "", fmt.Errorf("ask D-Bus for systemd-resolved: %w", err)
+	}
+	return owner, nil
+}
+
+// awaitResolved tells how long to wait for a systemd-resolved that is being
+// restarted before the host is pointed elsewhere.
+func (k *keeper) awaitResolved(there bool, now time.Time) time.Duration {
+	if there || k.mode != ModeResolved {
+		k.lost = time.Time{}
+		return 0
+	}
+	if k.lost.IsZero() {
+		k.lost = now
+	}
+	return max(absence-now.Sub(k.lost), 0)
+}
+
+// report is what Status says from now on, and the log where it is news.
+func (k *keeper) report(s Status) {
+	k.h.mu.Lock()
+	k.h.status = s
+	k.h.mu.Unlock()
+	told := s.Mode + "\n" + s.Error
+	if told == k.told {
+		return
+	}
+	k.told = told
+	if s.Error != "" {
+		k.c.Log.Warn("host cannot find the network's names", "mode", s.Mode, "err", s.Error)
+		return
+	}
+	k.c.Log.Info("host finds the network's names", "mode", s.Mode, "why", s.Why)
+}
+
+// recoverHosts finishes what a crash cut off, in whichever mode.
+func (k *keeper) recoverHosts(ctx context.Context) {
+	if err := k.hosts.finish(ctx); err != nil {
+		k.c.Log.Warn("hosts file not mended", "err", err)
+	}
 }
