@@ -107,8 +107,9 @@ func TestFixedAddressesMustFit(t *testing.T) {
 	for addr, ok := range map[string]bool{
 		"10.20.0.1": true, "10.20.255.254": true,
 		"10.20.0.0": false, "10.20.255.255": false, "10.21.0.1": false, "fd00::1": false,
+		"fd01:2:3::1": true, "fd01:2:3:4::": true, "fd01:2:3:4:5:6:7:8": false, "fd01:2:3::": false,
 	} {
-		if err := checkFixed([]netip.Addr{netip.MustParseAddr(addr)}, prefix); (err == nil) != ok {
+		if err := checkFixed([]netip.Addr{netip.MustParseAddr(addr)}, prefix, netip.MustParsePrefix("fd01:2:3::/48")); (err == nil) != ok {
 			t.Errorf("checkFixed(%s) = %v, want ok %v", addr, err, ok)
 		}
 	}

@@ -150,7 +150,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 		d.notices = append(d.notices, notice)
 	}
 	asked := newSubnet(network, id.node.Public(), c.Subnet, remembered.Subnet).prefix()
-	if err := checkFixed(c.IPs, asked); err != nil {
+	if err := checkFixed(c.IPs, asked, network.Prefix6()); err != nil {
 		return nil, err
 	}
 	wanted := cmp.Or(c.Port, remembered.Port, randomPort())
@@ -170,10 +170,6 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	if d.device.Port() != wanted {
 		d.notices = append(d.notices, fmt.Sprintf("UDP port %d is taken: using %d", wanted, d.device.Port()))
 	}
-	clash, clashes := wgsetup.Clash(asked, d.device.Name())
-	if clashes {
-		d.notices = append(d.notices, fmt.Sprintf("this host uses %s already (%s): the network is reached by IPv6 only; choose another --subnet on every node to have IPv4", asked, clash))
-	}
 	d.port = newOnePort(d.device.SidePort(), d.drops)
 	d.mesh = newMesh(time.Now(), meshConfig{
 		network: network,
@@ -181,7 +177,8 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 			node: id.node, public: id.node.Public(), wireGuard: id.wireGuard.PublicKey(),
 			probe: keys.GenerateProbe(), name: c.Name, port: d.device.Port(),
 		},
-		subnet: c.Subnet, fixed: c.IPs, ipv4Clash: clashes,
+		subnet: c.Subnet, fixed: c.IPs,
+		clash:     func(p netip.Prefix) (string, bool) { return wgsetup.Clash(p, d.device.Name()) },
 		forgotten: own.Forgotten, ephemeral: c.Ephemeral,
 		memory: remembered, heldNames: held, stun: !c.NoSTUN, noSpray: c.NoSpray, drops: d.drops,
 		canRedirect: d.device.CanRedirect,
@@ -380,9 +377,11 @@ func (d *daemon) hostChanged() {
 	}
 	d.uplinksChanged()
 	d.mesh.hostChanged(time.Now(), hosts)
+	if !slices.Equal(hosts, d.hosts) || d.mesh.notices["clash"] != "" { // a route may have gone
+		d.mesh.clashReviewed(time.Now())
+	}
 	if !slices.Equal(hosts, d.hosts) {
 		d.hosts = hosts
-		d.reviewClash()
 		if d.check.runner != nil {
 			d.check.runner.HostChanged()
 		}
@@ -398,18 +397,6 @@ func (d *daemon) uplinksChanged() {
 	if err == nil {
 		d.mesh.uplinksChanged(time.Now(), all)
 	}
-}
-
-// reviewClash tells of an address or route that this host has got since the start
-// and that hides a part of the network.
-func (d *daemon) reviewClash() {
-	prefix, text := d.mesh.addressing.prefix, ""
-	if prefix.IsValid() {
-		if what, clashes := wgsetup.Clash(prefix, d.device.Name()); clashes {
-			text = fmt.Sprintf("this host has begun to use %s otherwise (%s): nodes may be hidden behind it by IPv4; reach them by IPv6, or choose another --subnet on every node", prefix, what)
-		}
-	}
-	d.mesh.notice("clash", text)
 }
 
 func (d *daemon) look(now time.Time) {
@@ -486,12 +473,17 @@ func (d *daemon) remember() {
 		Port: d.device.Port(), Interface: d.device.Name(),
 		Subnet: d.mesh.subnet.claimed, Sequence: d.mesh.publisher.sequence,
 	}
-	if own := d.mesh.addressing.own; len(own) > 0 {
+	if own := d.mesh.addressing.own4(); len(own) > 0 {
 		m.Address4, m.Settled4 = own[0].addr, own[0].settled
 	} else {
 		m.Address4, m.Settled4 = d.memory.Address4, d.memory.Settled4
 	}
-	if m == d.memory {
+	for _, c := range d.mesh.addressing.own {
+		if c.settled {
+			m.Settled = append(m.Settled, c.addr)
+		}
+	}
+	if m.equal(d.memory) {
 		return
 	}
 	d.memory = m

@@ -130,7 +130,6 @@ func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord
 	p.record, p.signed = r, signed
 	m.claimsChanged = true
 	m.out.apply = m.out.apply || p.installed
-	m.subnetChanged(now)
 	return p
 }
 

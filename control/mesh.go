@@ -50,6 +50,10 @@ type mesh struct {
 	canRedirect func(from, to netip.AddrPort) bool
 
 	addressing *addressing
+	fixed      []netip.Addr // that the user asked for
+	remembered memory       // from an earlier run
+	considered netip.Prefix // the subnet for which addressing was last begun
+	clash      func(netip.Prefix) (what string, clashes bool)
 	peers      map[keys.NodePublic]*peer
 	byTag      map[[8]byte]*peer // by the pair's RecvTag, for signals
 	publisher  publisher
@@ -82,11 +86,12 @@ type self struct {
 }
 
 type meshConfig struct {
-	network   keys.NetworkKey
-	self      self
-	subnet    netip.Prefix // that the user asked for; invalid: none
-	fixed     []netip.Addr // that the user asked for
-	ipv4Clash bool         // the host uses the overlay's IPv4 prefix otherwise
+	network keys.NetworkKey
+	self    self
+	subnet  netip.Prefix // that the user asked for; invalid: none
+	fixed   []netip.Addr // that the user asked for
+	// clash says what on this host uses the prefix otherwise; nil: nothing does.
+	clash     func(netip.Prefix) (what string, clashes bool)
 	memory    memory
 	heldNames map[string]string // by names.json
 	forgotten []forgotten
@@ -130,15 +135,16 @@ func newMesh(now time.Time, c meshConfig) *mesh {
 	if c.stun {
 		m.stun = natpunch.NewSTUN(nil)
 	}
-	prefix4 := m.subnet.prefix()
-	if c.ipv4Clash {
-		prefix4 = netip.Prefix{}
-	}
-	m.addressing = newAddressing(now, c.self.public, prefix4, c.fixed, c.memory)
 	m.publisher = publisher{sequence: c.memory.Sequence, dirty: true, ephemeral: c.ephemeral}
 	for _, f := range c.forgotten {
 		m.forgotten[f.Node] = f.Seq
 	}
+	m.fixed, m.remembered, m.clash = c.fixed, c.memory, c.clash
+	if m.clash == nil {
+		m.clash = func(netip.Prefix) (string, bool) { return "", false }
+	}
+	m.addressing = newAddressing(now, c.self.public, netip.Prefix{}, c.fixed, c.memory)
+	m.takePrefix(now)
 	return m
 }
 
@@ -367,9 +373,9 @@ func (m *mesh) desired() wgsetup.Desired {
 		Routes:    []netip.Prefix{m.prefix6},
 	}
 	for _, c := range m.addressing.own {
-		d.Addresses = append(d.Addresses, netip.PrefixFrom(c.addr, 32))
+		d.Addresses = append(d.Addresses, netip.PrefixFrom(c.addr, c.addr.BitLen()))
 	}
-	if len(m.addressing.own) > 0 {
+	if len(m.addressing.own4()) > 0 {
 		d.Routes = append(d.Routes, m.addressing.prefix)
 	}
 	d.Underlay = m.underlay()

@@ -142,8 +142,10 @@ func (m *mesh) zoneNodes() []zone.Node {
 	nodes := []zone.Node{m.zoneNode(string(m.self.public.ID()), m.ownAddresses())}
 	for _, p := range m.peers {
 		addrs := []netip.Addr{keys.Address6(m.prefix6, p.node)}
-		if len(m.addressing.own) > 0 {
-			addrs = append(addrs, m.heldBy(p, held)...)
+		for _, a := range m.heldBy(p, held) {
+			if a.Is6() || len(m.addressing.own4()) > 0 {
+				addrs = append(addrs, a)
+			}
 		}
 		nodes = append(nodes, m.zoneNode(string(p.node.ID()), addrs))
 	}

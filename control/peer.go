@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -72,10 +73,11 @@ func (p *peer) announces(addr netip.AddrPort) bool {
 	return slices.ContainsFunc(p.record.Candidates, func(c wire.Candidate) bool { return c.Addr == addr })
 }
 
-func (p *peer) claims() []claim {
+// claimsOf are the addresses that the peer claims, besides the one of its key.
+func (m *mesh) claimsOf(p *peer) []claim {
 	var all []claim
 	for _, a := range p.record.Addresses {
-		if a.Addr.Is4() {
+		if a.Addr.Is4() || a.Addr != keys.Address6(m.prefix6, p.node) {
 			all = append(all, claim{p.node, a.Addr, a.Settled})
 		}
 	}
@@ -91,7 +93,7 @@ func (p *peer) desired(m *mesh, held map[netip.Addr]claim) wgsetup.Peer {
 		AllowedIPs:   []netip.Prefix{netip.PrefixFrom(keys.Address6(m.prefix6, p.node), 128)},
 	}
 	for _, addr := range m.heldBy(p, held) {
-		d.AllowedIPs = append(d.AllowedIPs, netip.PrefixFrom(addr, 32))
+		d.AllowedIPs = append(d.AllowedIPs, netip.PrefixFrom(addr, addr.BitLen()))
 	}
 	if p.keepalive {
 		d.Keepalive = m.keepaliveInterval(p)
@@ -99,15 +101,17 @@ func (p *peer) desired(m *mesh, held map[netip.Addr]claim) wgsetup.Peer {
 	return d
 }
 
-// heldBy are the overlay IPv4 addresses that the peer claims and that no other
-// node, this one among them, has a better claim to.
+// heldBy are the overlay addresses that the peer claims and that no other node,
+// this one among them, has a better claim to, IPv4 first. The address of its key
+// is not among them.
 func (m *mesh) heldBy(p *peer, held map[netip.Addr]claim) []netip.Addr {
 	var addrs []netip.Addr
-	for _, c := range p.claims() {
-		if held[c.addr].node == p.node && m.addressing.prefix.IsValid() && m.addressing.prefix.Contains(c.addr) {
+	for _, c := range m.claimsOf(p) {
+		if held[c.addr].node == p.node && m.addressing.fits(c.addr) {
 			addrs = append(addrs, c.addr)
 		}
 	}
+	slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return cmp.Compare(a.BitLen(), b.BitLen()) })
 	return addrs
 }
 
@@ -115,7 +119,7 @@ func (m *mesh) heldBy(p *peer, held map[netip.Addr]claim) []netip.Addr {
 func (m *mesh) claims() []claim {
 	all := append([]claim(nil), m.addressing.own...)
 	for _, p := range m.peers {
-		all = append(all, p.claims()...)
+		all = append(all, m.claimsOf(p)...)
 	}
 	return all
 }

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -185,8 +186,19 @@ type memory struct {
 	Interface string       `json:"interface,omitempty"`
 	Address4  netip.Addr   `json:"address4,omitzero"`
 	Settled4  bool         `json:"settled4,omitempty"`
+	Settled   []netip.Addr `json:"settled,omitempty"`  // all addresses that nobody disputes
 	Subnet    netip.Prefix `json:"subnet,omitzero"`    // claimed by the network, not by this node
 	Sequence  uint64       `json:"sequence,omitempty"` // of the last record that was signed
+}
+
+// settled tells whether the address was this node's undisputed.
+func (m memory) settled(addr netip.Addr) bool {
+	return m.Settled4 && addr == m.Address4 || slices.Contains(m.Settled, addr)
+}
+
+func (m memory) equal(o memory) bool {
+	return m.Port == o.Port && m.Interface == o.Interface && m.Address4 == o.Address4 && m.Settled4 == o.Settled4 &&
+		slices.Equal(m.Settled, o.Settled) && m.Subnet == o.Subnet && m.Sequence == o.Sequence
 }
 
 func loadMemory(stateDir, network string) (memory, error) {

@@ -131,14 +131,14 @@ func TestMemoryIsKept(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "home"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	want := memory{Port: 23456, Interface: "credant3", Address4: netip.MustParseAddr("10.9.8.7"), Settled4: true, Subnet: netip.MustParsePrefix("10.9.0.0/16"), Sequence: 1 << 40}
+	want := memory{Port: 23456, Interface: "credant3", Address4: netip.MustParseAddr("10.9.8.7"), Settled4: true, Settled: []netip.Addr{netip.MustParseAddr("10.9.8.7"), netip.MustParseAddr("fd01:2:3::5")}, Subnet: netip.MustParsePrefix("10.9.0.0/16"), Sequence: 1 << 40}
 	if err := want.save(dir, "home"); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := loadMemory(dir, "home"); err != nil || got != want {
+	if got, err := loadMemory(dir, "home"); err != nil || !got.equal(want) {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
-	if got, err := loadMemory(dir, "elsewhere"); err != nil || got != (memory{}) {
+	if got, err := loadMemory(dir, "elsewhere"); err != nil || !got.equal(memory{}) {
 		t.Errorf("a first start remembers %+v, %v", got, err)
 	}
 }

@@ -42,7 +42,7 @@ func (d *daemon) status(now time.Time) localapi.Status {
 	s.Self.PortMapping = d.statusMapping()
 	s.Names = d.statusNames()
 	if !d.device.HasIPv6() {
-		s.Self.Addresses = s.Self.Addresses[:len(m.addressing.own)]
+		s.Self.Addresses = s.Self.Addresses[:len(m.addressing.own4())]
 		if len(s.Self.Addresses) == 0 {
 			s.Notices = append(s.Notices, "this node has no address: IPv6 is switched off on this host, and IPv4 is not to be had; switch IPv6 on, or choose another --subnet on every node")
 		}
@@ -82,15 +82,16 @@ func (m *mesh) statusSelf(now time.Time) localapi.Self {
 // addressesOf are the overlay addresses at which this node reaches the peer,
 // IPv4 first where it has an IPv4 address itself.
 func (m *mesh) addressesOf(p *peer) []netip.Addr {
-	if len(m.addressing.own) == 0 {
-		return []netip.Addr{keys.Address6(m.prefix6, p.node)}
+	all := append(m.heldBy(p, holders(m.claims())), keys.Address6(m.prefix6, p.node))
+	if len(m.addressing.own4()) == 0 {
+		all = slices.DeleteFunc(all, netip.Addr.Is4)
 	}
-	return append(m.heldBy(p, holders(m.claims())), keys.Address6(m.prefix6, p.node))
+	return all
 }
 
 // sourceFor is this node's address that goes with a peer's.
 func (m *mesh) sourceFor(to netip.Addr) netip.Addr {
-	if to.Is4() && len(m.addressing.own) > 0 {
+	if to.Is4() && len(m.addressing.own4()) > 0 {
 		return m.addressing.own[0].addr
 	}
 	return keys.Address6(m.prefix6, m.self.public)

@@ -36,33 +36,120 @@ func (s subnet) prefix() netip.Prefix {
 	}
 }
 
-// subnetChanged looks at the claims of all members anew.
-func (m *mesh) subnetChanged(now time.Time) {
-	winner, claimed := keys.NodePublic{}, netip.Prefix{}
-	if m.subnet.wanted.IsValid() {
-		winner, claimed = m.self.public, m.subnet.wanted
+// privateSpaces are what a member may have the others use: a prefix of the
+// internet would have them send its packets into the tunnel.
+var privateSpaces = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"),
+	netip.MustParsePrefix("192.168.0.0/16"), cgnat,
+}
+
+func claimable(p netip.Prefix) bool {
+	if !p.IsValid() || p.Bits() > 29 {
+		return false
 	}
-	for _, p := range m.peers {
-		if s := p.record.Subnet; s.IsValid() && (!claimed.IsValid() || p.node.Compare(winner) < 0) {
-			winner, claimed = p.node, s
+	for _, space := range privateSpaces {
+		if space.Bits() <= p.Bits() && space.Contains(p.Addr()) {
+			return true
 		}
 	}
-	if !claimed.IsValid() || claimed == m.subnet.claimed {
+	return false
+}
+
+// subnetChanged looks at the claims of all members anew.
+func (m *mesh) subnetChanged(now time.Time) {
+	s := &m.subnet
+	winner, claimed := keys.NodePublic{}, netip.Prefix{}
+	if s.wanted.IsValid() {
+		winner, claimed = m.self.public, s.wanted
+	}
+	for _, p := range m.peers {
+		if c := p.record.Subnet; claimable(c) && (!claimed.IsValid() || p.node.Compare(winner) < 0) {
+			winner, claimed = p.node, c
+		}
+	}
+	if claimed.IsValid() && claimed != s.claimed {
+		s.claimed = claimed
+		m.out.remember = true
+	}
+	a := m.addressing
+	if m.considered != s.prefix() && !settled(a.own4()) {
+		m.takePrefix(now)
+		a = m.addressing
+	}
+	text := m.subnetConflict(winner, claimed)
+	if text == "" && a.prefix.IsValid() && a.prefix != s.prefix() {
+		text = fmt.Sprintf("the network uses the subnet %s now: start this node again to move there", s.prefix())
+	}
+	m.notice("subnet", text)
+}
+
+func settled(claims []claim) bool { return len(claims) > 0 && claims[0].settled }
+
+// subnetConflict says that nodes ask for different subnets, to those whose users
+// have asked.
+func (m *mesh) subnetConflict(winner keys.NodePublic, claimed netip.Prefix) string {
+	wanted := m.subnet.wanted
+	switch {
+	case !wanted.IsValid():
+		return ""
+	case winner != m.self.public && claimed != wanted:
+		return fmt.Sprintf("%s asks for the subnet %s, this node for %s, and its key is the lower one: start this node again without --subnet", m.nameOf(winner), claimed, wanted)
+	}
+	var first *peer // of those that differ, so that the notice does not change with the order of the table
+	for _, p := range m.peers {
+		if c := p.record.Subnet; c.IsValid() && c != wanted && (first == nil || p.node.Compare(first.node) < 0) {
+			first = p
+		}
+	}
+	switch {
+	case first == nil:
+		return ""
+	case !claimable(first.record.Subnet):
+		return fmt.Sprintf("%s asks for the subnet %s, which is not private, this node for %s: start that one again without --subnet", first.name(), first.record.Subnet, wanted)
+	default:
+		return fmt.Sprintf("%s asks for the subnet %s, this node for %s, which the others use: start that one again without --subnet", first.name(), first.record.Subnet, wanted)
+	}
+}
+
+// takePrefix begins anew with the addresses, in the network's prefix if this host
+// does not use it otherwise.
+func (m *mesh) takePrefix(now time.Time) {
+	before := m.addressing
+	memory := m.remembered
+	for _, c := range before.own {
+		if c.settled {
+			memory.Settled = append(memory.Settled[:len(memory.Settled):len(memory.Settled)], c.addr)
+		}
+	}
+	prefix := m.subnet.prefix()
+	m.considered = prefix
+	what, clashes := m.clash(prefix)
+	if clashes {
+		prefix = netip.Prefix{}
+		m.notice("clash", fmt.Sprintf("this host uses %s already (%s): the network is reached by IPv6 only; choose another --subnet on every node to have IPv4", m.subnet.prefix(), what))
+	} else {
+		m.notice("clash", "")
+	}
+	if prefix == before.prefix {
 		return
 	}
-	m.subnet.claimed = claimed
-	m.out.remember = true
+	m.addressing = newAddressing(now, m.self.public, prefix, m.fixed, memory)
+	m.claimsChanged, m.publisher.dirty, m.out.apply, m.out.remember = true, true, true, true
+}
+
+// clashReviewed looks at what this host uses otherwise, which has changed: where
+// it was in the way, IPv4 may begin now, and where it has come since, it is told.
+func (m *mesh) clashReviewed(now time.Time) {
 	a := m.addressing
-	switch {
-	case !a.prefix.IsValid() || a.prefix == claimed:
-	case m.subnet.wanted.IsValid():
-		m.notice("subnet", fmt.Sprintf("%s asks for the subnet %s, this node for %s, and its key is the lower one: start this node again without --subnet", m.nameOf(winner), claimed, m.subnet.wanted))
-	case len(a.own) > 0 && a.own[0].settled:
-		m.notice("subnet", fmt.Sprintf("the network uses the subnet %s now: start this node again to move there", claimed))
-	default:
-		m.addressing = newAddressing(now, m.self.public, claimed, a.fixed, memory{})
-		m.publisher.dirty, m.out.apply = true, true
+	if !a.prefix.IsValid() {
+		m.takePrefix(now)
+		return
 	}
+	text := ""
+	if what, clashes := m.clash(a.prefix); clashes {
+		text = fmt.Sprintf("this host has begun to use %s otherwise (%s): nodes may be hidden behind it by IPv4; reach them by IPv6, or choose another --subnet on every node", a.prefix, what)
+	}
+	m.notice("clash", text)
 }
 
 // reviewAddresses lets the addressing see what the others claim.
@@ -71,17 +158,17 @@ func (m *mesh) reviewAddresses(now time.Time) {
 		return
 	}
 	m.claimsChanged, m.out.names = false, true
+	m.subnetChanged(now)
 	var others []claim
 	for _, p := range m.peers {
-		others = append(others, p.claims()...)
+		others = append(others, m.claimsOf(p)...)
 	}
 	changed, notices := m.addressing.review(now, others, m.nameOf)
-	if changed {
-		m.notice("address", strings.Join(notices, "; "))
-	}
+	m.notice("address", strings.Join(notices, "; "))
 	if changed {
 		m.publisher.dirty, m.out.apply, m.out.remember = true, true, true
 	}
+	m.claimsChanged = false // what subnetChanged did was seen
 }
 
 func (m *mesh) nameOf(k keys.NodePublic) string {
