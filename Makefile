@@ -26,6 +26,10 @@ build: ## both programs in bin: static, reproducible, stamped
 	$(GO_BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o bin/credant ./cmd/credant
 	$(GO_BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o bin/credant-relay ./cmd/credant-relay
 
+.PHONY: packages
+packages: ## deb, rpm, apk and archlinux packages, SPK and install.sh's folder, in bin/release
+	cd deploy/packages && go run . -version '$(VERSION)' -out '$(CURDIR)/bin/release'
+
 .PHONY: demo
 demo: ## two machines behind NATs find each other (as root)
 	@integration/deps demo
@@ -73,6 +77,7 @@ lint: ## format, vet, staticcheck, and who may import whom
 	@unformatted=$$(go tool gofumpt -l .); [ -z "$$unformatted" ] || { echo "not formatted (go tool gofumpt -w .):"; echo "$$unformatted"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
+	cd deploy/packages && go vet ./... && go tool -modfile=$(CURDIR)/go.mod staticcheck ./...
 	go test -count=1 -run TestImportLaw ./integration
 
 FUZZTIME ?= 10s

@@ -35,7 +35,7 @@ func Finish(root *cobra.Command, version, example string) {
 	root.SetUsageTemplate(usageTemplate)
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(helpCommand("  " + root.Name() + " help " + example))
-	root.AddCommand(versionCommand(root.Name(), version), completionCommand(root.Name()))
+	root.AddCommand(versionCommand(root.Name(), version), completionCommand(root.Name()), referenceCommand())
 	for _, c := range append(root.Commands(), root) {
 		if c.Args == nil {
 			c.Args = noArguments

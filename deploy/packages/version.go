@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// version is what git says of a commit, in parts that each format can order.
+type version struct {
+	number  string // 1.2.3
+	pre     string // rc1: sorts before the number alone
+	commits string // how many commits after the tag, or in all where there is none
+	commit  string // its short name
+	dirty   bool
+}
+
+var described = regexp.MustCompile(`^v?(\d+(?:\.\d+)*)(?:-([a-z]+\.?\d*))?(?:-(\d+)-g([0-9a-f]+))?(-dirty)?$`)
+
+var untagged = regexp.MustCompile(`^g?([0-9a-f]{7,40})(-dirty)?$`)
+
+// parseVersion reads what "git describe --tags --always --dirty" prints. count
+// is the number of commits, which orders the versions of a history without tags.
+func parseVersion(text, count string) (version, error) {
+	// A short name of digits alone could be either: a tag has a dot or a v.
+	if m := untagged.FindStringSubmatch(text); m != nil {
+		return version{number: "0.0.0", commits: count, commit: m[1], dirty: m[2] != ""}, nil
+	}
+	if m := described.FindStringSubmatch(text); m != nil {
+		return version{number: m[1], pre: strings.ReplaceAll(m[2], ".", ""), commits: m[3], commit: m[4], dirty: m[5] != ""}, nil
+	}
+	return version{}, fmt.Errorf("read version %q: write it as 1.2.3, 1.2.3-rc1 or what git describe prints", text)
+}
+
+// suffix says which commit it is where that is not a tag's.
+func (v version) suffix() string {
+	var s string
+	if v.commit != "" {
+		s = "+" + v.commits + ".g" + v.commit
+	}
+	if v.dirty {
+		s += map[bool]string{true: "+", false: "."}[s == ""] + "dirty"
+	}
+	return s
+}
+
+// in is the version as a format spells it.
+func (v version) in(format string) string {
+	switch format {
+	case "apk": // numbers and a few words alone: 1.2.3_rc1_p5
+		s := v.number
+		if v.pre != "" {
+			s += "_" + v.pre
+		}
+		if v.commit != "" {
+			s += "_p" + v.commits
+		}
+		return s
+	case "archlinux": // letters right after the number sort before it
+		return v.number + v.pre + v.suffix()
+	}
+	if v.pre != "" {
+		return v.number + "~" + v.pre + v.suffix()
+	}
+	return v.number + v.suffix()
+}
