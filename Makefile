@@ -42,11 +42,12 @@ test: deps lint build bin/vmrun ## everything; a test that cannot run fails (as 
 	@$(MAKE) --no-print-directory test-unit
 	@$(MAKE) --no-print-directory test-integration
 	@$(MAKE) --no-print-directory test-kernel
+	@$(MAKE) --no-print-directory test-image
 	@$(MAKE) --no-print-directory test-idle # last and alone: what it measures is small
 
 .PHONY: test-unit
 test-unit: ## every package, race detector on where it can be
-	go test -race -skip '/kernel$$|^TestSimulation$$' $$(go list ./... | grep -v -e /integration/scenario -e /integration/matrix)
+	go test -race -skip '/kernel$$|^TestSimulation$$' $$(go list ./... | grep -v -e /integration/scenario -e /integration/matrix -e /integration/image)
 	go test ./discovery/mainline ./discovery/gossip ./control/relayd
 
 .PHONY: test-integration
@@ -67,6 +68,10 @@ test-kernel: export CREDANT_TEST_KERNEL := 1
 test-kernel: build bin/vmrun ## WireGuard of Debian's kernel, in QEMU (as root)
 	go test -count=1 -p 1 -timeout 15m -skip '/embedded$$' -exec '$(CURDIR)/bin/vmrun -timeout 15m --' $(KERNEL)
 	go test -count=1 -timeout 15m -run '^TestKernel' -exec '$(CURDIR)/bin/vmrun -timeout 15m --' $(SCENARIOS)
+
+.PHONY: test-image
+test-image: build ## services, a first boot and a reboot on a Debian with systemd, in QEMU (as root)
+	go test -count=1 -timeout 15m ./integration/image/...
 
 .PHONY: bin/vmrun
 bin/vmrun:

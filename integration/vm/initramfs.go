@@ -15,9 +15,10 @@ var bootModules = []string{"virtio_pci", "9pnet_virtio", "9p", "overlay", "virti
 //go:embed init.sh
 var initScript []byte
 
-// writeInitramfs writes a RAM disk that holds busybox, the boot modules and init.sh.
-func writeInitramfs(w io.Writer, k Kernel, busybox string) error {
-	files, err := k.modules(bootModules...)
+// WriteInitramfs writes a RAM disk that holds busybox, the named modules with all they need, their order in
+// modules/order, and a script as its process 1.
+func WriteInitramfs(w io.Writer, k Kernel, busybox string, modules []string, init []byte) error {
+	files, err := k.modules(modules...)
 	if err != nil {
 		return err
 	}
@@ -30,7 +31,7 @@ func writeInitramfs(w io.Writer, k Kernel, busybox string) error {
 		return fmt.Errorf("read busybox: %w", err)
 	}
 	c.file("bin/busybox", 0o755, shell)
-	c.file("init", 0o755, initScript)
+	c.file("init", 0o755, init)
 	var order []string
 	for _, file := range files {
 		content, err := os.ReadFile(filepath.Join(k.Dir, file))

@@ -71,7 +71,7 @@ func (j Job) prepare(dir string, kernel Kernel, busybox string) error {
 		return fmt.Errorf("create RAM disk: %w", err)
 	}
 	defer initrd.Close()
-	if err := writeInitramfs(initrd, kernel, busybox); err != nil {
+	if err := WriteInitramfs(initrd, kernel, busybox, bootModules, initScript); err != nil {
 		return err
 	}
 	script, err := j.script()
