@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/credant/credant/control/localapi"
+	"github.com/credant/credant/deploy/service"
 	"github.com/spf13/cobra"
 )
 
@@ -36,6 +37,9 @@ func (p *program) down(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("only root may take a network down: run \"sudo %s\"", p.withNetwork("credant down"))
 	}
+	if manager, state := p.serviceState(ctx); manager != nil && state.Active {
+		return p.stopService(ctx, manager, state)
+	}
 	status, err := p.statusNow(ctx)
 	if errors.Is(err, localapi.ErrNotRunning) {
 		return p.cleanUp()
@@ -55,6 +59,19 @@ func (p *program) down(ctx context.Context) error {
 		return nil
 	}
 	fmt.Fprintf(p.stdout, "Network %s is down, %s is gone.\n", status.Network, status.Interface)
+	return nil
+}
+
+// stopService lets the service manager end the daemon, which it would start
+// again otherwise.
+func (p *program) stopService(ctx context.Context, manager service.Manager, state service.State) error {
+	if err := manager.Stop(ctx, p.set.network); err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "Network %s is down.\n", p.set.network)
+	if state.Enabled {
+		fmt.Fprintf(p.stdout, "It starts again with this host; %q ends that.\n", "sudo "+p.withNetwork("credant service uninstall"))
+	}
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/credant/credant/cmd/internal/cli"
 	"github.com/credant/credant/cmd/internal/systemd"
 	"github.com/credant/credant/control"
+	"github.com/credant/credant/deploy/service"
 	"github.com/credant/credant/discovery/keys"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -25,6 +26,7 @@ type program struct {
 	etc            string   // folder of the settings files
 	run            string   // folder of the default sockets
 	node           node
+	host           service.Host // whose service manager is asked
 	journal        bool // what goes to stderr is kept by systemd's journal
 
 	set     settings          // what was asked for, once resolve has run
@@ -87,6 +89,7 @@ and no server.`,
 		p.statusCommand(),
 		p.pingCommand(),
 		p.netcheckCommand(),
+		p.serviceCommand(),
 		p.deriveKeyCommand(),
 	)
 	cli.Finish(root, versionLine(), "up")

@@ -36,11 +36,9 @@ its address. No relay can read what it carries, with a key or without.`,
 			if err := p.resolve(cmd); err != nil {
 				return err
 			}
-			relays, err := distinctRelays(p.set.relays)
-			if err != nil {
-				return cli.Usagef("%s: %v", p.origins["relay"], err)
+			if err := p.checkSettings(); err != nil {
+				return err
 			}
-			p.set.relays = relays
 			return p.up(cmd.Context())
 		},
 	}
@@ -56,6 +54,16 @@ its address. No relay can read what it carries, with a key or without.`,
 	return cmd
 }
 
+// checkSettings refuses settings that contradict each other.
+func (p *program) checkSettings() error {
+	relays, err := distinctRelays(p.set.relays)
+	if err != nil {
+		return cli.Usagef("%s: %v", p.origins["relay"], err)
+	}
+	p.set.relays = relays
+	return nil
+}
+
 func (p *program) up(ctx context.Context) error {
 	if p.set.readyFD != 0 { // started below: all is checked and stored
 		return p.foreground(ctx)
@@ -68,6 +76,10 @@ func (p *program) up(ctx context.Context) error {
 	if !running && !errors.Is(err, localapi.ErrNotRunning) {
 		return err
 	}
+	manager, _ := p.serviceState(ctx)
+	if manager != nil && !running && !p.set.foreground {
+		return fmt.Errorf("network %s is a service of %s: start it with %q, or end that with %q", p.set.network, manager.Name(), manager.StartLine(p.set.network), "sudo "+p.withNetwork("credant service uninstall"))
+	}
 	if err := p.join(ctx, running); err != nil {
 		return err
 	}
@@ -75,7 +87,11 @@ func (p *program) up(ctx context.Context) error {
 	case running && p.set.foreground:
 		return fmt.Errorf("network %s is up already (process %d): take it down first with %q", p.set.network, status.PID, "sudo "+p.withNetwork("credant down"))
 	case running:
-		fmt.Fprintf(p.stdout, "Network %s is up already; nothing was changed.\n\n", p.set.network)
+		as := ""
+		if manager != nil {
+			as = " as a service of " + manager.Name()
+		}
+		fmt.Fprintf(p.stdout, "Network %s is up already%s; nothing was changed.\n\n", p.set.network, as)
 		return renderStatus(p.stdout, status, time.Now(), p.colours(p.stdout), false)
 	case p.set.foreground:
 		return p.foreground(ctx)

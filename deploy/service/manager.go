@@ -42,6 +42,11 @@ type Manager interface {
 	Networks() []string
 	Install(ctx context.Context, o Options) ([]Step, error)
 	Uninstall(ctx context.Context, network string) ([]Step, error)
+	// StateDir is where keys are kept on such hosts, unless told otherwise.
+	StateDir() string
+	// Credential is where the passphrase of a network lies ready for the service;
+	// empty: nowhere.
+	Credential(network string) string
 	// Stop stops the service until the host starts again.
 	Stop(ctx context.Context, network string) error
 	// StartLine is what a person types to start it, and LogLine to see what it said.

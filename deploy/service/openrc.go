@@ -43,6 +43,9 @@ func (o openRC) LogLine(network string) string {
 	return "sudo tail " + filepath.Join(state, network, "log")
 }
 
+func (openRC) StateDir() string         { return DefaultStateDir }
+func (openRC) Credential(string) string { return "" }
+
 func (o openRC) link(network string) string { return "/etc/init.d/" + o.Unit(network) }
 func (o openRC) conf(network string) string { return "/etc/conf.d/" + o.Unit(network) }
 

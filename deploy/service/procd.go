@@ -27,6 +27,10 @@ func (procd) Unit(network string) string      { return "credant, instance " + ne
 func (procd) StartLine(network string) string { return procdScript + " start" }
 func (procd) LogLine(network string) string   { return "logread -e credant" }
 
+// StateDir is on flash: /var is in memory there.
+func (procd) StateDir() string         { return "/etc/credant/state" }
+func (procd) Credential(string) string { return "" }
+
 func (p procd) State(ctx context.Context, network string) State {
 	state := State{Enabled: slices.Contains(p.Networks(), network)}
 	if !p.runs {

@@ -28,6 +28,17 @@ func (systemd) Unit(network string) string      { return "credant@" + network }
 func (systemd) StartLine(network string) string { return "sudo systemctl start credant@" + network }
 func (systemd) LogLine(network string) string   { return "journalctl -u credant@" + network }
 
+func (systemd) StateDir() string { return DefaultStateDir }
+
+func (s systemd) Credential(network string) string {
+	for _, store := range []string{"/etc/credstore", "/run/credstore", "/usr/lib/credstore", "/run/credentials/@system"} {
+		if path := filepath.Join(store, Credential(network)); s.host.has(path) {
+			return path
+		}
+	}
+	return ""
+}
+
 // link is what enables a network.
 func (s systemd) link(network string) string {
 	return filepath.Join(systemdFolder, "multi-user.target.wants", s.Unit(network)+".service")

@@ -36,19 +36,29 @@ func Finish(root *cobra.Command, version, example string) {
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(helpCommand("  " + root.Name() + " help " + example))
 	root.AddCommand(versionCommand(root.Name(), version), completionCommand(root.Name()), referenceCommand())
-	for _, c := range append(root.Commands(), root) {
-		if c.Args == nil {
-			c.Args = noArguments
-		}
-		c.InitDefaultHelpFlag()
-		c.Flags().Lookup("help").Usage = "explain this command"
-		completeFlags(c)
-		if c.ValidArgsFunction == nil && c.ValidArgs == nil {
-			c.ValidArgsFunction = cobra.NoFileCompletions
-		}
-	}
+	finish(root)
 	root.InitDefaultVersionFlag()
 	root.Flags().Lookup("version").Usage = "say which version this is"
+}
+
+// finish does so for a command and those below it.
+func finish(c *cobra.Command) {
+	for _, below := range c.Commands() {
+		finish(below)
+	}
+	if c.Args == nil && c.HasSubCommands() && !c.Runnable() {
+		c.Args, c.RunE = knownCommand, func(c *cobra.Command, _ []string) error { return c.Help() }
+		c.DisableFlagsInUseLine = true
+	}
+	if c.Args == nil {
+		c.Args = noArguments
+	}
+	c.InitDefaultHelpFlag()
+	c.Flags().Lookup("help").Usage = "explain this command"
+	completeFlags(c)
+	if c.ValidArgsFunction == nil && c.ValidArgs == nil {
+		c.ValidArgsFunction = cobra.NoFileCompletions
+	}
 }
 
 func versionCommand(program, version string) *cobra.Command {

@@ -53,6 +53,12 @@ func (v *values[T]) list() []string { return slices.Clone(v.texts) }
 // repeatable is implemented by the flags that take a list.
 type repeatable interface{ list() []string }
 
+// Repeatable tells whether a flag takes a list.
+func Repeatable(f *pflag.Flag) bool {
+	_, list := f.Value.(repeatable)
+	return list
+}
+
 // One adds a flag with one value. def is what --help shows as the default; the
 // value itself is already in target.
 func One[T any](fs *pflag.FlagSet, name string, target *T, kind, def string, parse func(string) (T, error), usage string) {
