@@ -21,6 +21,7 @@ import (
 	"github.com/credant/credant/cmd/internal/clitest"
 	"github.com/credant/credant/control"
 	"github.com/credant/credant/control/localapi"
+	"github.com/credant/credant/deploy/service"
 	"github.com/credant/credant/discovery/keys"
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -38,6 +39,7 @@ func TestMain(m *testing.M) {
 				etc:     os.Getenv("TEST_ETC"),
 				run:     os.Getenv("TEST_RUN"),
 				node:    thisNode,
+				host:    service.Host{Root: os.Getenv("TEST_ROOT"), Program: "/usr/local/bin/credant"},
 			}
 			p.node.preflight = func(control.Config) error { return nil }
 			p.node.run = runStub
@@ -64,6 +66,7 @@ func TestScripts(t *testing.T) {
 		}
 		e.Setenv("TEST_RUN", run)
 		e.Setenv("TEST_ETC", filepath.Join(e.WorkDir, "etc"))
+		e.Setenv("TEST_ROOT", filepath.Join(e.WorkDir, "root"))
 		e.Setenv("CREDANT_STATE_DIR", filepath.Join(e.WorkDir, "state"))
 		e.Setenv("RUN", run)
 		e.Setenv("STATE", filepath.Join(e.WorkDir, "state"))

@@ -27,7 +27,7 @@ type program struct {
 	run            string   // folder of the default sockets
 	node           node
 	host           service.Host // whose service manager is asked
-	journal        bool // what goes to stderr is kept by systemd's journal
+	journal        bool         // what goes to stderr is kept by systemd's journal
 
 	set     settings          // what was asked for, once resolve has run
 	flags   *pflag.FlagSet    // every setting, whichever command shows it
