@@ -58,6 +58,8 @@ type Config struct {
 	// "auto".
 	DNS string
 
+	RouteConfig
+
 	Backend  string // "auto", "kernel" or "embedded"; empty: "auto"
 	StateDir string // empty: DefaultStateDir
 	Socket   string // empty: DefaultSocket
@@ -108,6 +110,9 @@ func (c Config) withDefaults() (Config, error) {
 			return c, fmt.Errorf("subnet %s: no host can have such addresses: choose a private one, like 10.20.0.0/16", c.Subnet)
 		}
 		c.Subnet = c.Subnet.Masked()
+	}
+	if err := c.checkRoutes(c.Subnet); err != nil {
+		return c, err
 	}
 	for _, list := range [][]string{c.Bootstrap, c.DHTBootstrap, c.STUN} {
 		for _, hp := range list {

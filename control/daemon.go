@@ -141,6 +141,14 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	if err != nil {
 		return nil, err
 	}
+	blocked, err := loadBlocked(c.StateDir, c.Network)
+	if err != nil {
+		return nil, err
+	}
+	pins, err := loadPins(c.StateDir, c.Network)
+	if err != nil {
+		return nil, err
+	}
 	d := &daemon{
 		config: c, own: own, log: c.Log, started: time.Now(), released: time.Now(), memory: remembered,
 		events: newEventLog(), drops: newDrops(),
@@ -182,6 +190,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 		forgotten: own.Forgotten, ephemeral: c.Ephemeral,
 		memory: remembered, heldNames: held, stun: !c.NoSTUN, noSpray: c.NoSpray, drops: d.drops,
 		canRedirect: d.device.CanRedirect,
+		routes:      c.RouteConfig, pins: pins, blocked: newBlockList(blocked),
 	})
 	d.mesh.rename(c.Name, own.Aliases)
 	d.puncher = puncher{
@@ -294,6 +303,8 @@ func (d *daemon) begin(ctx context.Context) error {
 	d.uplinksChanged()
 	d.mesh.hostChanged(now, hosts)
 	d.puncher.adopt(now, d.mesh, d.device.Kept())
+	d.hostRoutes()
+	d.mesh.reviewRoutes(now)
 	if _, err := d.device.Apply(ctx, d.mesh.desired()); err != nil {
 		return err
 	}
@@ -376,6 +387,7 @@ func (d *daemon) hostChanged() {
 		return
 	}
 	d.uplinksChanged()
+	d.hostRoutes()
 	d.mesh.hostChanged(time.Now(), hosts)
 	if !slices.Equal(hosts, d.hosts) || d.mesh.notices["clash"] != "" { // a route may have gone
 		d.mesh.clashReviewed(time.Now())
@@ -438,6 +450,9 @@ func (d *daemon) perform(ctx context.Context, e effects) {
 	}
 	if e.names {
 		d.serveNames()
+	}
+	if e.pins {
+		d.pinRoutes()
 	}
 	if e.remember {
 		d.remember()

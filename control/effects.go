@@ -23,6 +23,7 @@ type effects struct {
 	look      bool // tell the mesh the device's counters
 	kick      bool // the sources should look with all speed again
 	remember  bool // what memory holds has changed
+	pins      bool // which node a setting's name means has changed
 	names     bool // who is found by which name at which address may have changed
 	notes     noteWants
 	punch     []natpunch.Action // what concerns ports besides the node's own

@@ -17,6 +17,10 @@ import (
 // member that sent it, its own node or another one; zero is none. It returns nil
 // where the record is this node's own, too old, or one too many.
 func (m *mesh) learn(now, wall time.Time, r wire.Record, signed wire.SignedRecord, age time.Duration, from keys.NodePublic) *peer {
+	if r.Node != m.self.public && m.blocked.has(r.Node) {
+		m.shelve(now, r, signed, age, from)
+		return nil
+	}
 	var before uint64
 	var candidates []wire.Candidate
 	if known := m.peers[r.Node]; known != nil {
@@ -49,6 +53,9 @@ func (m *mesh) recall(now, wall time.Time, signed wire.SignedRecord, age time.Du
 	r, err := signed.Verify(m.prefix6)
 	if err != nil {
 		m.drops.count(wire.DropReason(err))
+		return
+	}
+	if m.blocked.has(r.Node) {
 		return
 	}
 	p := m.file(now, wall, r, signed, age, false)

@@ -2,6 +2,7 @@ package control
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/credant/credant/control/localapi"
@@ -69,6 +70,9 @@ type mesh struct {
 	where         whereabouts
 	lifetimes     lifetimes
 
+	routes  meshRoutes
+	blocked *blockList
+
 	notices map[string]string // what the user should act on, by subject
 	drops   *drops
 	out     effects
@@ -99,6 +103,9 @@ type meshConfig struct {
 	stun      bool
 	noSpray   bool
 	drops     *drops
+	routes    RouteConfig
+	pins      map[string]string // by routes.json
+	blocked   *blockList        // nil: nobody
 	// canRedirect is the device's; nil: it can not.
 	canRedirect func(from, to netip.AddrPort) bool
 }
@@ -109,7 +116,7 @@ func newMesh(now time.Time, c meshConfig) *mesh {
 		self:    c.self,
 		prefix6: c.network.Prefix6(),
 		subnet:  newSubnet(c.network, c.self.public, c.subnet, c.memory.Subnet),
-		greeter: discovery.NewGreeter(discovery.GreeterConfig{Network: c.network, Node: c.self.node, Probe: c.self.probe.Public()}),
+		greeter: discovery.NewGreeter(discovery.GreeterConfig{Network: c.network, Node: c.self.node, Probe: c.self.probe.Public(), Refuse: c.blocked.has}),
 		agent: natpunch.NewAgent(natpunch.AgentConfig{
 			Self:    c.self.public,
 			Overlay: []netip.Prefix{c.network.Prefix6()},
@@ -121,6 +128,14 @@ func newMesh(now time.Time, c meshConfig) *mesh {
 		forgotten: make(map[keys.NodePublic]uint64, len(c.forgotten)),
 		notices:   make(map[string]string),
 		drops:     c.drops,
+		blocked:   c.blocked,
+		routes: meshRoutes{
+			choice:    newRouting(c.routes.AcceptRoutes, c.routes.ExitNode, c.pins),
+			advertise: slices.SortedFunc(slices.Values(c.routes.AdvertiseRoutes), comparePrefix), exit: c.routes.AdvertiseExit,
+		},
+	}
+	if m.blocked == nil {
+		m.blocked = newBlockList(nil)
 	}
 	m.book = discovery.NewBook(m.prefix6, maxMembers)
 	m.gossip = gossip.New(gossip.Config{Self: c.self.public, Book: m.book})
@@ -201,6 +216,9 @@ func (m *mesh) hint(now time.Time, source discovery.Source, addr netip.AddrPort)
 		// wgctrl writes no zone: such an endpoint means nothing to the kernel.
 		m.drops.count("link-local")
 		return
+	case m.tunnelled(addr.Addr()):
+		m.drops.count("tunnelled")
+		return
 	}
 	if source == discovery.SourceDHT {
 		m.named(now, addr)
@@ -258,7 +276,9 @@ func (m *mesh) step(now, wall time.Time) (more bool) {
 	m.stepHeard(now)
 	more = m.stepSwaps(now) || more
 	m.reviewNames()
+	m.routes.changed = m.routes.changed || m.claimsChanged
 	m.reviewAddresses(now)
+	m.reviewRoutes(now)
 	m.stepGossip(now)
 	m.stepNotes(now, wall)
 	more = m.sendCalls(now) || more
@@ -306,6 +326,7 @@ func (m *mesh) next(now time.Time) time.Time {
 	m.nextRelays(sooner)
 	m.nextUplinks(sooner)
 	m.nextNotes(sooner)
+	m.nextRoutes(sooner)
 	sooner(m.lookedAt.Add(m.lookEvery(now)))
 	sooner(m.addressing.due())
 	sooner(m.publisher.due())
@@ -345,6 +366,10 @@ func (m *mesh) lookEvery(now time.Time) time.Duration {
 }
 
 func (m *mesh) send(to netip.AddrPort, b []byte) {
+	if m.tunnelled(to.Addr()) { // a path may not lead through another
+		m.drops.count("tunnelled")
+		return
+	}
 	m.out.sends = append(m.out.sends, outgoing{to: to, data: b})
 }
 
@@ -379,6 +404,7 @@ func (m *mesh) desired() wgsetup.Desired {
 		d.Routes = append(d.Routes, m.addressing.prefix)
 	}
 	d.Underlay = m.underlay()
+	m.desiredRoutes(&d)
 	held := holders(m.claims())
 	for _, p := range m.peers {
 		if !p.installed {

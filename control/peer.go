@@ -20,23 +20,24 @@ type peer struct {
 	pair    keys.Pair
 	version uint8
 
-	adopted   bool          // with its session, and not looked at yet
-	met       bool          // since this process started
-	installed bool          // the device has it, or will with the next apply
-	keepalive bool          // packets may start by themselves
-	every     time.Duration // the interval at which the path is to be refreshed
-	session   *session
-	deaf      deafness
-	expects   bool              // another session, while there is one
-	state     wgsetup.PeerState // when the device was last looked at
-	handshake time.Time         // when state.LastHandshake was new, in mesh time
-	alive     bool              // the device has a session that can carry data
-	lost      bool              // no check of any path is answered
-	activity  activity
-	inflow    inflow
-	speaks    bool      // the gossip may use it
-	heardAt   time.Time // last sign of life that did not come from the device
-	notedAt   time.Time // when its note was read; zero: never
+	adopted    bool          // with its session, and not looked at yet
+	met        bool          // since this process started
+	installed  bool          // the device has it, or will with the next apply
+	keepalive  bool          // packets may start by themselves
+	every      time.Duration // the interval at which the path is to be refreshed
+	session    *session
+	deaf       deafness
+	expects    bool              // another session, while there is one
+	state      wgsetup.PeerState // when the device was last looked at
+	handshake  time.Time         // when state.LastHandshake was new, in mesh time
+	alive      bool              // the device has a session that can carry data
+	lost       bool              // no check of any path is answered
+	activity   activity
+	inflow     inflow
+	routeSight routeSight
+	speaks     bool      // the gossip may use it
+	heardAt    time.Time // last sign of life that did not come from the device
+	notedAt    time.Time // when its note was read; zero: never
 
 	call     calling
 	forwards forwardBudget
@@ -95,6 +96,7 @@ func (p *peer) desired(m *mesh, held map[netip.Addr]claim) wgsetup.Peer {
 	for _, addr := range m.heldBy(p, held) {
 		d.AllowedIPs = append(d.AllowedIPs, netip.PrefixFrom(addr, addr.BitLen()))
 	}
+	d.AllowedIPs = append(d.AllowedIPs, m.routes.choice.plan.allowed[p.node]...)
 	if p.keepalive {
 		d.Keepalive = m.keepaliveInterval(p)
 	}

@@ -166,6 +166,7 @@ func (m *mesh) ownRecord(now time.Time) wire.Record {
 		Relays:     m.relayRecords(),
 		MaxVersion: wire.Version,
 		Aliases:    m.self.aliases,
+		Routes:     m.ownRoutes(),
 	}
 	r.Addresses = append(r.Addresses, wire.AddressClaim{Addr: keys.Address6(m.prefix6, m.self.public), Settled: true})
 	for _, c := range m.addressing.own {
@@ -227,7 +228,7 @@ func (m *mesh) hostChanged(now time.Time, hosts []netip.Prefix) {
 
 // tellLocal lets the other machines know what this host is.
 func (m *mesh) tellLocal(now time.Time) {
-	local := natpunch.Local{Prefixes: m.publisher.hosts, Candidates: m.candidates(now), Bases: m.uplinks.bases}
+	local := natpunch.Local{Prefixes: m.publisher.hosts, Tunnelled: m.routes.choice.plan.subnets, Candidates: m.candidates(now), Bases: m.uplinks.bases}
 	var own []netip.AddrPort
 	for _, p := range m.publisher.hosts {
 		local.HasIPv4 = local.HasIPv4 || p.Addr().Is4()

@@ -64,6 +64,7 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 			Node:      d.mesh.self.public,
 			Port:      d.device.Port,
 			Skip:      d.isOverlay,
+			Refuse:    d.mesh.blocked.has,
 			Found:     found(discovery.SourceLAN),
 			Log:       d.log,
 		})

@@ -41,6 +41,8 @@ func (d *daemon) status(now time.Time) localapi.Status {
 	}
 	s.Self.PortMapping = d.statusMapping()
 	s.Names = d.statusNames()
+	s.Blocked = d.statusBlocked()
+	s.Notices = append(s.Notices, d.device.Advice()...)
 	if !d.device.HasIPv6() {
 		s.Self.Addresses = s.Self.Addresses[:len(m.addressing.own4())]
 		if len(s.Self.Addresses) == 0 {
@@ -68,11 +70,16 @@ func (m *mesh) statusSelf(now time.Time) localapi.Self {
 		Names:      m.namesOf(string(m.self.public.ID())),
 		Candidates: []localapi.Candidate{},
 		NAT:        m.nat(now),
+		Routes:     []string{},
+		ExitNode:   m.statusExit(),
 	}
 	for _, c := range m.addressing.own {
 		self.Addresses = append(self.Addresses, c.addr.String())
 	}
 	self.Addresses = append(self.Addresses, keys.Address6(m.prefix6, m.self.public).String())
+	for _, p := range m.ownRoutes() {
+		self.Routes = append(self.Routes, p.String())
+	}
 	for _, c := range m.candidates(now) {
 		self.Candidates = append(self.Candidates, localapi.Candidate{Type: c.Type.String(), Address: c.Addr.String()})
 	}
@@ -112,6 +119,7 @@ func (m *mesh) statusPeers() []localapi.Peer {
 			RxBytes:   p.state.RxBytes,
 			TxBytes:   p.state.TxBytes,
 			MTU:       p.mtu(),
+			Routes:    m.statusRoutes(p),
 		}
 		m.sayWhy(p, &peer)
 		if s := p.relayOf(); s != nil && p.working() {

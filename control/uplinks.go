@@ -182,5 +182,9 @@ func (m *mesh) nextUplinks(sooner func(time.Time)) {
 }
 
 func (m *mesh) sendFrom(from netip.Addr, to netip.AddrPort, b []byte) {
+	if m.tunnelled(to.Addr()) {
+		m.drops.count("tunnelled")
+		return
+	}
 	m.out.sends = append(m.out.sends, outgoing{from: from, to: to, data: b})
 }

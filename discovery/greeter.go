@@ -12,11 +12,13 @@ import (
 	"github.com/credant/credant/discovery/wire"
 )
 
-// GreeterConfig says who greets. All fields but Rand are needed.
+// GreeterConfig says who greets. All fields but Refuse and Rand are needed.
 type GreeterConfig struct {
 	Network keys.NetworkKey
 	Node    keys.NodePrivate
 	Probe   keys.ProbePublic
+	// Refuse tells of a node with which nothing is to be exchanged; nil: of none.
+	Refuse func(keys.NodePublic) bool
 	// Rand is where secrets and transaction ids come from; nil means
 	// crypto/rand. It must not fail.
 	Rand io.Reader
@@ -40,8 +42,9 @@ type GreeterConfig struct {
 // at A's address; A's by what carries its own TxA alone. Nothing else is
 // believed, whoever sealed it and whatever its clock says.
 type Greeter struct {
-	me   identity
-	rand io.Reader
+	me      identity
+	refuses func(keys.NodePublic) bool
+	rand    io.Reader
 
 	record   wire.SignedRecord
 	recorded time.Time // when it was set
@@ -72,6 +75,9 @@ func NewGreeter(c GreeterConfig) *Greeter {
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
+	if c.Refuse == nil {
+		c.Refuse = func(keys.NodePublic) bool { return false }
+	}
 	return &Greeter{
 		me: identity{
 			node:     c.Node,
@@ -80,6 +86,7 @@ func NewGreeter(c GreeterConfig) *Greeter {
 			helloKey: c.Network.HelloKey(),
 			prefix6:  c.Network.Prefix6(),
 		},
+		refuses: c.Refuse,
 		rand:    c.Rand,
 		seen:    newSeen(),
 		targets: newTargets(),

@@ -75,6 +75,7 @@ const (
 	dropAddress     = "wrong-address"  // answers from where I did not ask
 	dropCookie      = "cookie"         // not my cookie, or too old
 	dropRateLimit   = "rate-limit"     // more than is answered
+	dropRefused     = "refused"        // of a node that is shut out
 	dropSeal        = "seal-own"       // a message of mine would not seal: a defect
 )
 

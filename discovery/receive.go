@@ -36,6 +36,9 @@ func (g *Greeter) receive(now time.Time, from netip.AddrPort, datagram []byte) s
 	if h.Step != wire.StepHello && h.To != g.me.public {
 		return dropRecipient
 	}
+	if g.refuses(h.From) {
+		return dropRefused
+	}
 	switch h.Step {
 	case wire.StepHello:
 		return g.receiveHello(now, from, h, r)

@@ -106,7 +106,7 @@ func (a *Agent) SetLocal(now time.Time, l Local) {
 	}
 	l.Bases = usefulBases(l.Bases)
 	linksChanged = linksChanged || !slices.Equal(old.Bases, l.Bases)
-	if !linksChanged && slices.Equal(old.Candidates, l.Candidates) {
+	if !linksChanged && slices.Equal(old.Candidates, l.Candidates) && slices.Equal(old.Tunnelled, l.Tunnelled) {
 		return
 	}
 	l.Candidates, l.Prefixes = slices.Clone(l.Candidates), slices.Clone(l.Prefixes)

@@ -15,6 +15,8 @@ type Local struct {
 	// Prefixes are the on-link prefixes of this host; an unmasked one counts
 	// its address as the host's own.
 	Prefixes []netip.Prefix
+	// Tunnelled are reached through a peer: no path leads there.
+	Tunnelled []netip.Prefix
 	// HasIPv4 and HasIPv6 say which families reach beyond the host's own links.
 	// Without either, only neighbours are checked.
 	HasIPv4, HasIPv6 bool
@@ -74,7 +76,7 @@ type site struct {
 }
 
 func newSite(l Local, overlay []netip.Prefix) site {
-	s := site{Local: l, overlay: overlay}
+	s := site{Local: l, overlay: slices.Concat(overlay, l.Tunnelled)}
 	for _, c := range l.Candidates {
 		if c.Type == wire.Host {
 			s.own = append(s.own, c.Addr.Addr())

@@ -4,6 +4,8 @@
 //	GET  /v1/status            Status
 //	GET  /v1/ping?node=N       PingReply of one echo through the tunnel
 //	GET  /v1/events            a stream of Event, one JSON value a line
+//	POST /v1/block?node=N      BlockedNode that is shut out from now on
+//	POST /v1/unblock?node=N    BlockedNode that is let in again
 //	POST /v1/down              takes the network down and ends the daemon
 //
 // Errors come as {"error": "..."} with a status of 400 or above; the text is

@@ -27,6 +27,7 @@ type Daemon interface {
 	// is closed when ctx ends or when the reader is too slow.
 	Events(ctx context.Context) ([]Event, <-chan Event)
 	Membership
+	Blocker
 }
 
 // pingLimit is how long one echo is waited for.
@@ -101,6 +102,7 @@ type peerKey struct{}
 func handler(ctx context.Context, d Daemon) http.Handler {
 	mux := http.NewServeMux()
 	handleMembership(mux, d)
+	handleBlock(mux, d)
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, d.Status())
 	})

@@ -22,6 +22,9 @@ type Status struct {
 	Relays  []Relay           `json:"relays"`
 	Drops   map[string]uint64 `json:"drops"` // received datagrams dropped, by reason
 
+	// Blocked are the nodes that this one has nothing to do with.
+	Blocked []BlockedNode `json:"blocked"`
+
 	// Names is how this host finds nodes by name; null where it is switched off.
 	Names *Names `json:"names"`
 
@@ -41,6 +44,8 @@ type Self struct {
 	Addresses  []string    `json:"addresses"`  // overlay, IPv4 first
 	Candidates []Candidate `json:"candidates"`
 	NAT        NAT         `json:"nat"`
+	Routes     []string    `json:"routes"`    // that this node offers to others
+	ExitNode   *ExitNode   `json:"exit_node"` // null: none is asked for
 	// PortMapping is what routers do for this node; null where it is switched off.
 	PortMapping *PortMapping `json:"port_mapping"`
 }
@@ -118,6 +123,7 @@ type Peer struct {
 	Mend          string     `json:"mend,omitempty"`        // what would make it direct
 	MTU           int        `json:"mtu,omitempty"`         // of the path inside the tunnel, where it is less than the device's
 	Relay         string     `json:"relay,omitempty"`       // the relay that the path leads through
+	Routes        []Route    `json:"routes"`                // that it offers
 }
 
 // Source is one way of finding members.

@@ -30,6 +30,9 @@ type Config struct {
 	Port func() uint16
 	// Skip names interfaces to leave alone, such as our own; nil skips none.
 	Skip func(iface string) bool
+	// Refuse tells of a node whose beacons are neither answered nor told of; nil: of
+	// none.
+	Refuse func(keys.NodePublic) bool
 	// Found is called with an address where a member may answer, again with each
 	// beacon. It must not block.
 	Found func(netip.AddrPort)
@@ -243,6 +246,10 @@ func (r *run) hear(now time.Time, p packet) {
 	b, err := wire.OpenBeacon(p.data, r.config.BeaconKey)
 	if err != nil {
 		r.drop(wire.DropReason(err))
+		return
+	}
+	if r.config.Refuse != nil && r.config.Refuse(b.Node) {
+		r.drop(dropRefused)
 		return
 	}
 	from := p.from

@@ -137,6 +137,7 @@ const (
 	dropRate    = "rate-limited"
 	dropOffLink = "off-link"
 	dropBusy    = "busy"
+	dropRefused = "refused" // of a node that is shut out
 )
 
 // Heard takes in a beacon. It returns the address to yield, if it is valid, the

@@ -1,0 +1,50 @@
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// blockedNodes is blocked.json.
+type blockedNodes struct {
+	Comment string        `json:"comment"`
+	Blocked []blockedNode `json:"blocked"`
+}
+
+// loadBlocked refuses a damaged file: to go on without it would let in whom the user
+// has shut out.
+func loadBlocked(stateDir, network string) ([]blockedNode, error) {
+	path := filepath.Join(networkDir(stateDir, network), "blocked.json")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read which nodes are blocked: %w", err)
+	}
+	var f blockedNodes
+	if err := json.Unmarshal(b, &f); err != nil {
+		return nil, fmt.Errorf("%s is damaged (%w): mend or remove it, and block those nodes again", path, err)
+	}
+	for _, n := range f.Blocked {
+		if !isID(n.ID) || n.Name != "" && ValidNodeName(n.Name) != nil || len(f.Blocked) > maxBlocked {
+			return nil, fmt.Errorf("%s is damaged (%.80q): mend or remove it, and block those nodes again", path, n.ID)
+		}
+	}
+	return f.Blocked, nil
+}
+
+func saveBlocked(stateDir, network string, all []blockedNode) error {
+	b, err := json.MarshalIndent(blockedNodes{Comment: "nodes that this one has nothing to do with", Blocked: all}, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(filepath.Join(networkDir(stateDir, network), "blocked.json"), append(b, '\n')); err != nil {
+		return fmt.Errorf("remember which nodes are blocked: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,48 @@
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// routePins is routes.json: which node a name in the settings means.
+type routePins struct {
+	Comment string            `json:"comment"`
+	Pins    map[string]string `json:"pins"` // id by name
+}
+
+func loadPins(stateDir, network string) (map[string]string, error) {
+	path := filepath.Join(networkDir(stateDir, network), "routes.json")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read whose routes are taken: %w", err)
+	}
+	var f routePins
+	if err := json.Unmarshal(b, &f); err != nil {
+		return nil, fmt.Errorf("%s is damaged (%w): remove it; the names of --accept-routes and --exit-node mean whoever is met first then", path, err)
+	}
+	for name, id := range f.Pins {
+		if ValidNodeName(name) != nil || !isID(id) || len(f.Pins) > maxNamed+1 {
+			return nil, fmt.Errorf("%s is damaged (%.80q for %.80q): remove it; the names of --accept-routes and --exit-node mean whoever is met first then", path, id, name)
+		}
+	}
+	return f.Pins, nil
+}
+
+func savePins(stateDir, network string, pins map[string]string) error {
+	b, err := json.MarshalIndent(routePins{Comment: "which node a name in --accept-routes and --exit-node means: who had it first", Pins: pins}, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(filepath.Join(networkDir(stateDir, network), "routes.json"), append(b, '\n')); err != nil {
+		return fmt.Errorf("remember whose routes are taken: %w", err)
+	}
+	return nil
+}
