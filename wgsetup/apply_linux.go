@@ -48,7 +48,8 @@ func (d *Device) apply(steps []Step) (done []Step, err error) {
 // fatal says whether the steps after one that failed make no sense.
 func (s Step) fatal() bool {
 	switch s.op {
-	case removeRule, removeUnderlay, addUnderlay, addRule:
+	case removeRule, removeUnderlay, addUnderlay, addRule,
+		removeExitRule, removeExitRoute, addExitRoute, addExitRule:
 		return false
 	}
 	return !s.prefix.IsValid()
@@ -100,6 +101,8 @@ func (d *Device) do(s Step) error {
 		return d.backend.configure(wgtypes.Config{FirewallMark: &s.value})
 	case removeRule, removeUnderlay, addUnderlay, addRule:
 		return d.host.doUnderlay(s, tableOf(d.config.Network))
+	case removeExitRule, removeExitRoute, addExitRoute, addExitRule:
+		return d.host.doExit(s, exitTableOf(d.config.Network), d.index)
 	default:
 		return d.host.do(s)
 	}

@@ -40,11 +40,16 @@ func Clean(network string) (removed []string, err error) {
 	}
 	ways, err := h.cleanUnderlay(tableOf(network))
 	errs = append(errs, err)
+	exit, err := h.cleanExit(exitTableOf(network))
+	errs = append(errs, err)
+	var settings []string
+	inErr := h.inNamespace(func() { settings, err = h.cleanHost(network) })
+	errs = append(errs, inErr, err)
 	tables, err := cleanTables(network)
 	errs = append(errs, err)
 	sockets, err := h.cleanSockets()
 	errs = append(errs, err)
-	return slices.Concat(removed, ways, tables, sockets), errors.Join(errs...)
+	return slices.Concat(removed, ways, exit, settings, tables, sockets), errors.Join(errs...)
 }
 
 // cleanSockets removes the sockets that killed processes left of devices which

@@ -36,6 +36,8 @@ type Device struct {
 	adopted bool // Open found it
 	created bool // Open made it
 	noUnder bool // there is no underlay route or rule, nor should be
+	noExit  bool // the same of an exit
+	hosting hostSide
 	closed  bool
 	seen    string // the rest of the host, for Changes
 	lastErr string // of a repair: said once
@@ -115,6 +117,9 @@ func (d *Device) Apply(ctx context.Context, want Desired) ([]Step, error) {
 		}
 	}
 	d.target.desired = want.clone()
+	if want.Exit != nil {
+		d.target.mark = Mark
+	}
 	return d.reconcile()
 }
 
@@ -127,8 +132,21 @@ func (d *Device) reconcile() ([]Step, error) {
 	if err := d.readUnderlay(&a); err != nil {
 		return nil, err
 	}
+	if err := d.readExit(&a); err != nil {
+		return nil, err
+	}
 	steps := plan(d.target, a)
-	done, err := d.apply(steps)
+	var done []Step
+	// Marks come before the rules of an exit, and go after them.
+	adding := d.target.desired.Exit != nil
+	if adding {
+		done = d.applyHost()
+	}
+	more, err := d.apply(steps)
+	done = append(done, more...)
+	if !adding {
+		done = append(done, d.applyHost()...)
+	}
 	if err != nil {
 		return done, err
 	}
@@ -269,8 +287,9 @@ func (d *Device) wanted(peer wgtypes.Key) (*Peer, error) {
 func (d *Device) Remove() error { return d.end(true) }
 
 // Detach gives up the side port and leaves the rest, kept ports too, to the next
-// Open. An embedded device goes with its process: there it is Remove.
-func (d *Device) Detach() error { return d.end(d.backend.kind() == Embedded) }
+// Open. An embedded device goes with its process, and all else but an exit, past
+// which nothing may leave meanwhile.
+func (d *Device) Detach() error { return d.end(false) }
 
 func (d *Device) end(remove bool) error {
 	d.mu.Lock()
@@ -280,10 +299,16 @@ func (d *Device) end(remove bool) error {
 	}
 	d.closed = true
 	close(d.done)
-	d.created = remove
+	d.created = remove || d.backend.kind() == Embedded
 	var err error
-	if remove {
+	if d.created {
 		err = d.backend.setKept(nil, &d.held)
+	}
+	if remove {
+		_, exitErr := d.host.cleanExit(exitTableOf(d.config.Network))
+		d.target.desired = Desired{}
+		d.applyHost()
+		err = errors.Join(err, exitErr)
 	}
 	return errors.Join(err, d.abandon())
 }
@@ -292,6 +317,13 @@ func (d Desired) clone() Desired {
 	d.Addresses = slices.Clone(d.Addresses)
 	d.Routes = slices.Clone(d.Routes)
 	d.Underlay = slices.Clone(d.Underlay)
+	d.Subnets = slices.Clone(d.Subnets)
+	if d.Forward != nil {
+		d.Forward = &Forward{slices.Clone(d.Forward.Advertised), d.Forward.Exit}
+	}
+	if d.Exit != nil {
+		d.Exit = &Exit{d.Exit.V4, d.Exit.V6, slices.Clone(d.Exit.Allow)}
+	}
 	d.Peers = slices.Clone(d.Peers)
 	for i := range d.Peers {
 		d.Peers[i].AllowedIPs = slices.Clone(d.Peers[i].AllowedIPs)

@@ -33,7 +33,7 @@ type Exit struct {
 }
 
 // Mark is the firewall mark of what is never to go by an exit peer.
-const Mark = 0xc4ed4a17
+const Mark = 0x4c4ed417 // fits an int of 32 bits
 
 const (
 	// maxSubnets, maxAdvertised and maxAllow bound routes, rules and sets.

@@ -15,6 +15,8 @@ import (
 type host struct {
 	nl     *netlink.Handle
 	routes *routeDump
+	// namespace is that of the sockets, nil without /proc.
+	namespace *os.File
 }
 
 func openHost() (*host, error) {
@@ -27,12 +29,19 @@ func openHost() (*host, error) {
 		nl.Close()
 		return nil, err
 	}
-	return &host{nl: nl, routes: routes}, nil
+	h := &host{nl: nl, routes: routes}
+	if h.namespace, err = os.Open(ownNamespace); err != nil {
+		h.namespace = nil
+	}
+	return h, nil
 }
 
 func (h *host) close() {
 	h.nl.Close()
 	_ = h.routes.close()
+	if h.namespace != nil {
+		_ = h.namespace.Close()
+	}
 }
 
 // dumped repeats a dump that changed under the reader. Under constant change
@@ -139,11 +148,11 @@ func (h *host) do(s Step) error {
 	case removeAddress:
 		return h.nl.AddrDel(l, address(s.prefix))
 	case addRoute:
-		return h.nl.RouteAdd(deviceRoute(l, s.prefix, s.value))
+		return h.nl.RouteAdd(deviceRoute(l, s))
 	case changeRoute:
-		return h.nl.RouteReplace(deviceRoute(l, s.prefix, s.value))
+		return h.nl.RouteReplace(deviceRoute(l, s))
 	case removeRoute:
-		return h.nl.RouteDel(deviceRoute(l, s.prefix, 0))
+		return h.nl.RouteDel(deviceRoute(l, s))
 	}
 	return fmt.Errorf("not a step of the host's: %s", s)
 }
@@ -169,15 +178,18 @@ func address(p netip.Prefix) *netlink.Addr {
 	return a
 }
 
-func deviceRoute(l netlink.Link, p netip.Prefix, mtu int) *netlink.Route {
+func deviceRoute(l netlink.Link, s Step) *netlink.Route {
 	r := &netlink.Route{
 		LinkIndex: l.Attrs().Index,
-		Dst:       ipNet(p),
+		Dst:       ipNet(s.prefix),
 		Protocol:  routeProtocol,
 		Table:     unix.RT_TABLE_MAIN,
-		MTU:       mtu,
+		MTU:       s.value,
 	}
-	if p.Addr().Is4() {
+	if s.subnet {
+		r.Priority = subnetMetric
+	}
+	if s.prefix.Addr().Is4() {
 		r.Scope = netlink.SCOPE_LINK
 	}
 	return r

@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/credant/credant/wgsetup/internal/nft"
 	"github.com/credant/credant/wgsetup/sideport"
 )
 
@@ -57,6 +58,7 @@ func open(ctx context.Context, c Config, kind Backend) (_ *Device, err error) {
 		log:     c.Log,
 		changes: make(chan struct{}, 1),
 		done:    make(chan struct{}),
+		hosting: hostSide{opened: make(chan *nft.Table, 1)},
 	}
 	defer func() {
 		if err != nil {
@@ -262,6 +264,7 @@ func (d *Device) abandon() error {
 	if d.watch != nil {
 		errs = append(errs, d.watch.close())
 	}
+	errs = append(errs, d.hosting.close())
 	d.held.close()
 	d.host.close()
 	return errors.Join(errs...)

@@ -38,12 +38,14 @@ type actual struct {
 	routes    []route
 	peers     []actualPeer
 	under     underlay
+	exit      exitState
 }
 
 type route struct {
 	prefix netip.Prefix
 	mtu    int  // zero: the device's
 	ours   bool // else the kernel's or an administrator's: there, and not to be removed
+	subnet bool // with subnetMetric
 }
 
 type actualPeer struct {
@@ -111,11 +113,14 @@ func (p *planner) rest(t target, a actual) {
 	keep := func(x netip.Prefix) bool { return !t.noIPv6 || x.Addr().Is4() }
 	addresses := normalize(t.desired.Addresses, false, keep)
 	routes := t.routes(keep)
-	p.prefixes(removeRoute, unwanted(a.routes, routes))
+	for _, r := range unwanted(a.routes, routes) {
+		p.add(Step{op: removeRoute, prefix: r.prefix, subnet: r.subnet})
+	}
 	p.prefixes(removeAddress, missing(a.addresses, addresses))
 	p.prefixes(addAddress, missing(addresses, a.addresses))
 	p.routes(routes, a.routes)
 	p.underlay(t.under, a.under)
+	p.exit(t.exit(), a.exit)
 	p.peers(t.desired.Peers, a.peers)
 }
 

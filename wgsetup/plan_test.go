@@ -150,13 +150,13 @@ func TestPlan(t *testing.T) {
 			},
 			actual: func(a *actual) {
 				a.peers[1].allowedIPs = append(a.peers[1].allowedIPs, prefixes("192.168.7.0/24")...)
-				a.routes = append(a.routes, route{netip.MustParsePrefix("10.1.2.4/32"), 1280, true}, route{netip.MustParsePrefix("fd00::4/128"), 1280, true})
+				a.routes = append(a.routes, route{netip.MustParsePrefix("10.1.2.4/32"), 1280, true, false}, route{netip.MustParsePrefix("fd00::4/128"), 1280, true, false})
 			},
 			want: []string{"set MTU of route 10.1.2.4/32 by credant0 to 1200"},
 		},
 		"a path that carries all again": {
 			actual: func(a *actual) {
-				a.routes = append(a.routes, route{netip.MustParsePrefix("10.1.2.4/32"), 1280, true})
+				a.routes = append(a.routes, route{netip.MustParsePrefix("10.1.2.4/32"), 1280, true, false})
 			},
 			want: []string{"remove route 10.1.2.4/32 from credant0"},
 		},
@@ -260,16 +260,20 @@ func TestPlanLeadsToTheTarget(t *testing.T) {
 		want := target{iface: "wg", alias: "a", key: wgtypes.Key{byte(r.IntN(2))}, port: uint16(r.IntN(3)), mark: r.IntN(2), mtu: 1280 + r.IntN(2)}
 		have := actual{exists: r.IntN(4) > 0, key: wgtypes.Key{byte(r.IntN(2))}, port: uint16(r.IntN(3)), mark: r.IntN(2), mtu: 1280 + r.IntN(2), up: r.IntN(2) > 0}
 		want.desired.Addresses, want.desired.Routes = somePrefixes(), somePrefixes()
+		want.desired.Subnets, want.desired.Exit = somePrefixes(), someExit(r)
+		before := want
+		before.desired.Exit = someExit(r)
+		have.exit = before.exit()
 		have.addresses = somePrefixes()
 		for _, p := range somePrefixes() {
-			have.routes = append(have.routes, route{p, 1200 + r.IntN(2), r.IntN(2) > 0})
+			have.routes = append(have.routes, someRoute(r, p))
 		}
 		for i := range 3 {
 			k := wgtypes.Key{byte(10 + i)}
 			// One allowed IP a peer that nobody else has: who owns one is not the plan's question.
 			own := prefixes(fmt.Sprintf("10.9.%d.0/24", i), fmt.Sprintf("10.8.0.%d/32", i))
 			if r.IntN(2) > 0 {
-				have.routes = append(have.routes, route{own[1], 1200 + r.IntN(2), r.IntN(2) > 0})
+				have.routes = append(have.routes, someRoute(r, own[1]))
 			}
 			if r.IntN(2) > 0 {
 				want.desired.Peers = append(want.desired.Peers, Peer{
@@ -293,6 +297,18 @@ func TestPlanLeadsToTheTarget(t *testing.T) {
 			t.Fatalf("target %+v\nactual %+v\nsteps %v\nthen %v", want, have, steps, again)
 		}
 	}
+}
+
+func someRoute(r *rand.Rand, p netip.Prefix) route {
+	ours := r.IntN(2) > 0
+	return route{p, 1200 + r.IntN(2), ours, ours && r.IntN(2) > 0}
+}
+
+func someExit(r *rand.Rand) *Exit {
+	if r.IntN(3) == 0 {
+		return nil
+	}
+	return &Exit{V4: r.IntN(3) > 0, V6: r.IntN(3) > 0, Allow: prefixes("198.51.100.0/24", "2001:db8::/32")[:r.IntN(3)]}
 }
 
 func someUnderlay(r *rand.Rand) (u underlay) {
@@ -330,13 +346,24 @@ func simulate(t *testing.T, want target, a *actual, s Step) {
 	case removeAddress:
 		a.addresses = missing(a.addresses, []netip.Prefix{s.prefix})
 	case addRoute:
-		a.routes = append(a.routes, route{s.prefix, s.value, true})
+		a.routes = append(a.routes, route{s.prefix, s.value, true, s.subnet})
 	case changeRoute:
 		for i := range a.routes {
-			if a.routes[i].prefix == s.prefix && a.routes[i].ours {
+			if a.routes[i].key() == (routeKey{s.prefix, s.subnet}) && a.routes[i].ours {
 				a.routes[i].mtu = s.value
 			}
 		}
+	case addExitRoute:
+		a.exit.routes = slices.DeleteFunc(slices.Clone(a.exit.routes), func(r exitRoute) bool {
+			return r.ipv6 == s.way.ipv6 && r.unreachable == s.way.unreachable
+		})
+		a.exit.routes = append(a.exit.routes, s.way)
+	case removeExitRoute:
+		a.exit.routes = slices.DeleteFunc(slices.Clone(a.exit.routes), func(r exitRoute) bool { return r == s.way })
+	case addExitRule:
+		a.exit.rules = append(a.exit.rules, s.exit)
+	case removeExitRule:
+		a.exit.rules = slices.DeleteFunc(slices.Clone(a.exit.rules), func(r exitRule) bool { return r == s.exit })
 	case addUnderlay:
 		a.under.routes = slices.DeleteFunc(slices.Clone(a.under.routes), func(r underlayRoute) bool { return r.to == s.under.to })
 		a.under.routes = append(a.under.routes, s.under)
@@ -349,7 +376,7 @@ func simulate(t *testing.T, want target, a *actual, s Step) {
 	case removeRoute:
 		var rest []route
 		for _, r := range a.routes {
-			if r.prefix != s.prefix || !r.ours {
+			if r.key() != (routeKey{s.prefix, s.subnet}) || !r.ours {
 				rest = append(rest, r)
 			}
 		}

@@ -43,7 +43,8 @@ func (r *routeDump) of(index int) ([]route, error) {
 	}
 	var out []route
 	for _, m := range messages {
-		out = append(out, route{prefix: m.prefix, mtu: m.mtu, ours: m.protocol == routeProtocol})
+		ours := m.protocol == routeProtocol
+		out = append(out, route{prefix: m.prefix, mtu: m.mtu, ours: ours, subnet: ours && m.metric == subnetMetric})
 	}
 	slices.SortFunc(out, func(a, b route) int { return comparePrefix(a.prefix, b.prefix) })
 	return out, nil
@@ -57,9 +58,29 @@ func (r *routeDump) underlay(table int) ([]underlayRoute, error) {
 	}
 	var out []underlayRoute
 	for _, m := range messages {
-		if m.protocol == routeProtocol && m.prefix.IsSingleIP() {
+		if m.protocol == routeProtocol && m.prefix.IsSingleIP() && !m.unreachable {
 			out = append(out, underlayRoute{to: m.prefix.Addr(), link: m.link, gateway: m.gateway, source: m.source, mtu: m.mtu})
 		}
+	}
+	return out, nil
+}
+
+// exit returns our default routes in a table of our own.
+func (r *routeDump) exit(table, device int) ([]exitRoute, error) {
+	messages, err := r.dump(table, 0)
+	if err != nil {
+		return nil, err
+	}
+	var out []exitRoute
+	for _, m := range messages {
+		if m.protocol != routeProtocol || m.prefix.Bits() != 0 {
+			continue
+		}
+		x := exitRoute{ipv6: m.prefix.Addr().Is6(), unreachable: m.unreachable}
+		if !m.unreachable {
+			x.source, x.mtu, x.elsewhere = m.source, m.mtu, m.link != device
+		}
+		out = append(out, x)
 	}
 	return out, nil
 }
@@ -95,7 +116,7 @@ func (r *routeDump) dump(table, index int) ([]routeMessage, error) {
 		}
 		for _, m := range messages {
 			x, ok := parseRoute(m.Data)
-			if ok && x.table == table && (index == 0 || x.link == index) {
+			if ok && x.table == table && (!x.unreachable || index == 0) && (index == 0 || x.link == index) {
 				out = append(out, x)
 			}
 		}
@@ -112,9 +133,13 @@ type routeMessage struct {
 	gateway  netip.Addr // zero: none
 	source   netip.Addr // zero: none is preferred
 	mtu      int        // zero: the link's
+	metric   int
+	// unreachable is for what answers with an error, which only a table of our
+	// own is asked for.
+	unreachable bool
 }
 
-// parseRoute reads a route message; ok is false for what is not a unicast route.
+// parseRoute reads a route message; ok is false for what is neither a unicast route nor an unreachable one.
 func parseRoute(b []byte) (r routeMessage, ok bool) {
 	if len(b) < unix.SizeofRtMsg {
 		return r, false
@@ -123,7 +148,8 @@ func parseRoute(b []byte) (r routeMessage, ok bool) {
 	// type, flags.
 	family, bits, kind := b[0], int(b[1]), b[7]
 	flags := binary.NativeEndian.Uint32(b[8:])
-	if kind != unix.RTN_UNICAST || flags&unix.RTM_F_CLONED != 0 {
+	r.unreachable = kind == unix.RTN_UNREACHABLE
+	if kind != unix.RTN_UNICAST && !r.unreachable || flags&unix.RTM_F_CLONED != 0 {
 		return r, false
 	}
 	r.table, r.protocol = int(b[4]), b[5]
@@ -151,6 +177,8 @@ func parseRoute(b []byte) (r routeMessage, ok bool) {
 			if via := attributes.Bytes(); len(via) > 2 {
 				r.gateway, ok = netip.AddrFromSlice(via[2:])
 			}
+		case unix.RTA_PRIORITY:
+			r.metric = int(attributes.Uint32())
 		case unix.RTA_PREFSRC:
 			r.source, ok = netip.AddrFromSlice(attributes.Bytes())
 		case unix.RTA_METRICS:

@@ -70,6 +70,12 @@ func (d *Device) Run(ctx context.Context) error {
 			return nil
 		case <-d.done:
 			return nil
+		case table := <-d.hosting.opened:
+			wg.Go(func() {
+				if err := table.Run(ctx); err != nil {
+					cancel(err)
+				}
+			})
 		case <-own:
 			wait(ctx, settle)
 			d.repair(false)
@@ -114,7 +120,7 @@ func (d *Device) repair(anew bool) {
 	}
 	if anew {
 		d.target.noIPv6 = false
-		d.noUnder = false
+		d.noUnder, d.noExit = false, false
 	}
 	d.repairLocked()
 }

@@ -8,15 +8,19 @@ import (
 
 // Step is one change of the host. Its String says what it does.
 type Step struct {
-	op     op
-	iface  string
-	value  int          // port, mark or MTU; for a route, zero is the device's
-	prefix netip.Prefix // address or route
-	peer   Peer         // whole for addPeer, the changed fields for updatePeer
-	change peerChange
-	alias  string
-	under  underlayRoute
-	rule   portRule
+	op      op
+	iface   string
+	value   int          // port, mark or MTU; for a route, zero is the device's
+	prefix  netip.Prefix // address or route
+	peer    Peer         // whole for addPeer, the changed fields for updatePeer
+	change  peerChange
+	alias   string
+	under   underlayRoute
+	rule    portRule
+	subnet  bool // a route with subnetMetric
+	exit    exitRule
+	way     exitRoute
+	setting setting
 }
 
 type op uint8
@@ -38,6 +42,12 @@ const (
 	removeUnderlay
 	addUnderlay
 	addRule
+	removeExitRule
+	removeExitRoute
+	addExitRoute
+	addExitRule
+	setHostTable
+	setSetting
 	removePeer
 	updatePeer
 	addPeer
@@ -95,6 +105,18 @@ func (s Step) String() string {
 		return fmt.Sprintf("set underlay route %s", s.under)
 	case addRule:
 		return fmt.Sprintf("add rule for %s", s.rule)
+	case removeExitRule:
+		return fmt.Sprintf("remove exit rule %s", s.exit)
+	case removeExitRoute:
+		return fmt.Sprintf("remove exit route %s", s.way)
+	case addExitRoute:
+		return fmt.Sprintf("set exit route %s", s.way)
+	case addExitRule:
+		return fmt.Sprintf("add exit rule %s", s.exit)
+	case setHostTable:
+		return "set nftables table " + s.alias
+	case setSetting:
+		return fmt.Sprintf("set %s to %s", s.setting.name(), s.setting.value)
 	case removePeer:
 		return fmt.Sprintf("remove peer %s from %s", s.peer.PublicKey, s.iface)
 	case updatePeer:

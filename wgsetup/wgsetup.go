@@ -52,8 +52,8 @@ type Config struct {
 	// random one outside the ephemeral range.
 	Port uint16
 	MTU  int // zero: DefaultMTU; at least MinMTU
-	// FirewallMark is set on WireGuard's packets and the side port's. Zero
-	// leaves what the device has.
+	// FirewallMark is set on WireGuard's packets and the side port's. Zero is
+	// Mark, which Desired.Exit takes whatever this is.
 	FirewallMark int
 	Log          *slog.Logger // nil: discarded
 }
@@ -148,6 +148,9 @@ func (c *Config) check() error {
 	}
 	if c.PrivateKey == (wgtypes.Key{}) {
 		return errors.New("open device: no private key")
+	}
+	if c.FirewallMark == 0 {
+		c.FirewallMark = Mark
 	}
 	if c.MTU == 0 {
 		c.MTU = DefaultMTU

@@ -8,9 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Chain is a base chain of type filter.
+// Chain is a base chain. Without a Hook nothing goes through it, and all that it
+// says is its name.
 type Chain struct {
 	Name     string
+	Type     nftables.ChainType // "": filter
 	Hook     *nftables.ChainHook
 	Priority int
 	Rules    []Rule
@@ -67,9 +69,7 @@ func MatchUDP(offset uint32, port uint16) Rule {
 
 // MatchInterface matches where a packet came in.
 func MatchInterface(name string) Rule {
-	padded := make([]byte, unix.IFNAMSIZ)
-	copy(padded, name)
-	return Rule{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: Register}, Equal(padded)}
+	return matchName(expr.MetaKeyIIFNAME, expr.CmpOpEq, name)
 }
 
 // MatchWireGuard matches UDP datagrams that are shaped as WireGuard's are: a

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -216,10 +217,12 @@ func (t *Table) remove() error {
 // fill adds the chains to an empty table and ends the transaction.
 func (t *Table) fill() error {
 	for _, c := range t.chains {
-		chain := t.conn.AddChain(&nftables.Chain{
-			Table: t.nft, Name: c.Name, Type: nftables.ChainTypeFilter,
-			Hooknum: c.Hook, Priority: nftables.ChainPriorityRef(nftables.ChainPriority(c.Priority)),
-		})
+		base := &nftables.Chain{Table: t.nft, Name: c.Name}
+		if c.Hook != nil {
+			base.Type = cmp.Or(c.Type, nftables.ChainTypeFilter)
+			base.Hooknum, base.Priority = c.Hook, nftables.ChainPriorityRef(nftables.ChainPriority(c.Priority))
+		}
+		chain := t.conn.AddChain(base)
 		for _, r := range c.Rules {
 			exprs, err := t.expressions(r)
 			if err != nil {
@@ -288,6 +291,26 @@ func (t *Table) Maps() ([]nftables.SetElement, error) {
 		all = append(all, elements...)
 	}
 	return all, nil
+}
+
+// Chains returns the names of the chains that the table has in the kernel.
+func (t *Table) Chains() ([]string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, ErrClosed
+	}
+	chains, err := t.conn.ListChainsOfTableFamily(t.nft.Family)
+	if err != nil {
+		return nil, fmt.Errorf("list chains of table %s: %w", t.nft.Name, err)
+	}
+	var names []string
+	for _, c := range chains {
+		if c.Table.Name == t.nft.Name {
+			names = append(names, c.Name)
+		}
+	}
+	return names, nil
 }
 
 // whole says whether every rule is there. Rules changed in place are not
