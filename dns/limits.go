@@ -45,7 +45,7 @@ func (l *limits) mayAsk(from netip.AddrPort, to netip.Addr, t *zone.Table, now t
 
 // known tells a source on this host or in the overlay, which is where the tunnel proves a source, from all others.
 func known(from netip.AddrPort, to netip.Addr, t *zone.Table) bool {
-	return from.Port() != 0 && from.Port() != Port && (isLocal(from.Addr(), to) || t.Covers(from.Addr()))
+	return from.Port() != 0 && (isLocal(from.Addr(), to) || t.Covers(from.Addr()))
 }
 
 // isLocal: the host asks itself from the address that it asks, unless told otherwise.
