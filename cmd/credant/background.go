@@ -51,6 +51,9 @@ func (p *program) startDaemon(ctx context.Context) error {
 	defer ready.Close()
 
 	args := []string{"up", "--foreground", "--ready-fd=3", "--log-file=" + path}
+	if p.set.nameOrigin != "" {
+		args = append(args, "--name-origin="+p.set.nameOrigin)
+	}
 	args = append(args, "--network="+p.set.network, "--socket="+p.set.socket)
 	args = append(args, cli.Arguments(p.flags, "network", "socket", "foreground", "passphrase-file", "weak-passphrase")...)
 	cmd := exec.Command(self, args...)

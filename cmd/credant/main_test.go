@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 			p.node.preflight = func(control.Config) error { return nil }
 			p.node.run = runStub
 			p.node.clean = cleanStub
+			p.node.deleteState = control.DeleteState
 			os.Exit(p.execute(cli.UntilSignal(), os.Args[1:]))
 		},
 	})
@@ -176,7 +177,7 @@ func cleanStub(network string) ([]string, error) {
 }
 
 type stub struct {
-	localapi.Membership
+	localapi.Blocker
 	config control.Config
 	status localapi.Status
 	down   func()
@@ -228,4 +229,33 @@ func (s *stub) Events(ctx context.Context) ([]localapi.Event, <-chan localapi.Ev
 	c <- localapi.Event{Time: time.Now(), Kind: "handshake", Text: "nas is reachable at 10.77.18.4, direct", Peer: "nas", Ready: true}
 	close(c)
 	return past, c
+}
+
+func (s *stub) Rename(_ context.Context, name string) (localapi.OwnNames, error) {
+	if s.config.NameOrigin != "" {
+		return localapi.OwnNames{}, fmt.Errorf("this node's name is set by %s: change it there", s.config.NameOrigin)
+	}
+	return localapi.OwnNames{Name: name}, nil
+}
+
+func (s *stub) AddAlias(_ context.Context, alias string) (localapi.OwnNames, error) {
+	return localapi.OwnNames{Name: "box", Aliases: []string{"files", alias}, Note: "another node asks for it too"}, nil
+}
+
+func (s *stub) RemoveAlias(context.Context, string) (localapi.OwnNames, error) {
+	return localapi.OwnNames{Name: "box"}, nil
+}
+
+func (s *stub) Forget(_ context.Context, node string) (localapi.Forgotten, error) {
+	if node != "nas" {
+		return localapi.Forgotten{}, fmt.Errorf("no node %q in this network", node)
+	}
+	return localapi.Forgotten{Name: node, ID: "nnnnnnnnnnnnnnnn"}, nil
+}
+
+func (s *stub) Leave(context.Context) (localapi.Left, func(), error) {
+	return localapi.Left{Told: 1, Folder: filepath.Join(s.config.StateDir, s.config.Network)}, func() {
+		_ = control.DeleteState(s.config.StateDir, s.config.Network)
+		s.down()
+	}, nil
 }

@@ -41,16 +41,19 @@ type node struct {
 	join      func(ctx context.Context, stateDir, network string, passphrase []byte) (keys.NetworkKey, error)
 	run       func(ctx context.Context, c control.Config, ready func()) error
 	clean     func(network string) (removed []string, err error)
-	netcheck  func(context.Context, control.NetcheckConfig) (control.NetcheckReport, error)
+	// deleteState deletes what is kept of a network that is not up.
+	deleteState func(stateDir, network string) error
+	netcheck    func(context.Context, control.NetcheckConfig) (control.NetcheckReport, error)
 }
 
 var thisNode = node{
-	preflight: control.Preflight,
-	hasKey:    control.HasKey,
-	join:      control.Join,
-	run:       control.Run,
-	clean:     control.Clean,
-	netcheck:  control.Netcheck,
+	preflight:   control.Preflight,
+	hasKey:      control.HasKey,
+	join:        control.Join,
+	run:         control.Run,
+	clean:       control.Clean,
+	deleteState: control.DeleteState,
+	netcheck:    control.Netcheck,
 }
 
 func (p *program) execute(ctx context.Context, args []string) int {
@@ -88,6 +91,10 @@ and no server.`,
 		p.downCommand(),
 		p.statusCommand(),
 		p.pingCommand(),
+		p.dnsCommand(),
+		p.renameCommand(),
+		p.forgetCommand(),
+		p.leaveCommand(),
 		p.netcheckCommand(),
 		p.serviceCommand(),
 		p.deriveKeyCommand(),

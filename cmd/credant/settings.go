@@ -19,13 +19,14 @@ type settings struct {
 	weakPassphrase bool
 	stateDir       string
 
-	name    string
-	iface   string
-	port    uint16
-	ips     []netip.Addr
-	subnet  netip.Prefix
-	backend string
-	dns     string
+	name      string
+	iface     string
+	port      uint16
+	ips       []netip.Addr
+	subnet    netip.Prefix
+	ephemeral bool
+	backend   string
+	dns       string
 
 	bootstrap     []string
 	relays        []string
@@ -44,6 +45,8 @@ type settings struct {
 	// Set by `up` when it starts itself, see background.go.
 	readyFD int
 	logFile string
+	// nameOrigin is where the name was set.
+	nameOrigin string
 }
 
 // flagSet returns the flags that fill s. Each exists once, under one name on
@@ -61,8 +64,9 @@ func (s *settings) flagSet() *pflag.FlagSet {
 	cli.One(fs, "name", &s.name, "NAME", "", parseNodeName, "name of this node (default the host's)")
 	cli.One(fs, "interface", &s.iface, "NAME", "", parseInterface, "name of the interface (default the first free credantN)")
 	cli.One(fs, "port", &s.port, "PORT", "", cli.ParsePort, "UDP port towards the internet (default random, then kept)")
-	cli.Many(fs, "ip", &s.ips, "ADDRESS", parseIPv4, "overlay IPv4 address of this node (default from its key)")
+	cli.Many(fs, "ip", &s.ips, "ADDRESS", parseOverlay, "overlay address of this node, IPv4 or IPv6 (default from its key); repeatable")
 	cli.One(fs, "subnet", &s.subnet, "PREFIX", "", parseSubnet, "overlay IPv4 prefix of the network (default from its key)")
+	fs.BoolVar(&s.ephemeral, "ephemeral", false, "let the others forget this node an hour after it is gone")
 	cli.One(fs, "dns", &s.dns, "MODE", "auto", cli.OneOf(dnsModes...), "how this host finds nodes by name: auto, resolved, resolvconf, hosts or off")
 	cli.Many(fs, "bootstrap", &s.bootstrap, "HOST:PORT", cli.ParseHostPort("vpn.example.org:23000"), "where a node of the network can be reached; repeatable")
 	cli.Many(fs, "relay", &s.relays, "HOST:PORT#KEY", parseRelay, "relay to use, as credant-relay prints it; without #KEY, whoever answers there; repeatable")
@@ -81,7 +85,8 @@ func (s *settings) flagSet() *pflag.FlagSet {
 
 	fs.IntVar(&s.readyFD, "ready-fd", 0, "")
 	cli.One(fs, "log-file", &s.logFile, "PATH", "", cli.ParsePath, "")
-	for _, internal := range []string{"ready-fd", "log-file"} {
+	fs.StringVar(&s.nameOrigin, "name-origin", "", "")
+	for _, internal := range []string{"ready-fd", "log-file", "name-origin"} {
 		fs.Lookup(internal).Hidden = true
 	}
 	return fs
@@ -93,6 +98,8 @@ func (s *settings) config(log *slog.Logger) control.Config {
 		Version:       cli.Version(version),
 		Network:       s.network,
 		Name:          s.name,
+		NameOrigin:    s.nameOrigin,
+		Ephemeral:     s.ephemeral,
 		Interface:     s.iface,
 		Port:          s.port,
 		IPs:           s.ips,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,7 @@ its address. No relay can read what it carries, with a key or without.`,
 			if err := p.checkSettings(); err != nil {
 				return err
 			}
+			p.set.nameOrigin = cmp.Or(p.set.nameOrigin, p.origins["name"])
 			return p.up(cmd.Context())
 		},
 	}

@@ -35,13 +35,11 @@ func parseInterface(s string) (string, error) {
 	return s, nil
 }
 
-func parseIPv4(s string) (netip.Addr, error) {
+func parseOverlay(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
-	switch {
-	case err != nil:
-		return a, fmt.Errorf("%q is not an address: give one such as 10.20.0.5", s)
-	case !a.Is4():
-		return a, fmt.Errorf("%s: only the IPv4 address can be chosen, the IPv6 address follows from the node's key", s)
+	a = a.Unmap()
+	if err != nil || a.Zone() != "" || !a.IsGlobalUnicast() {
+		return a, fmt.Errorf("%q is not an address that a node can have: give one of the network, such as 10.20.0.5", s)
 	}
 	return a, nil
 }
