@@ -211,7 +211,13 @@ down() {
 # disable forgets that services were to start with the system.
 disable() {
   case $program in
-    credant) rm -f "$root"/etc/systemd/system/*.wants/credant@*.service ;;
+    credant)
+      rm -f "$root"/etc/systemd/system/*.wants/credant@*.service
+      for folder in "$root"/etc/systemd/system/credant@*.service.d; do
+        rm -f "$folder/credant.conf"
+        rmdir "$folder" 2>/dev/null || : # not there, or somebody's own
+      done
+      ;;
     *) rm -f "$root"/etc/systemd/system/*.wants/credant-relay.service ;;
   esac
   for script in "$root/etc/init.d/$program".*; do

@@ -69,7 +69,7 @@ func (r *release) make(ctx context.Context) error {
 	if err := os.RemoveAll(r.out); err != nil {
 		return fmt.Errorf("empty folder of the release: %w", err)
 	}
-	for _, step := range []func(context.Context) error{r.programs, r.manuals, r.texts, r.folder, r.packages, r.sums} {
+	for _, step := range []func(context.Context) error{r.programs, r.manuals, r.texts, r.folder, r.packages, r.spk, r.sums} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -97,7 +97,7 @@ func (r *release) describe(ctx context.Context) error {
 		return fmt.Errorf("read time of the release from SOURCE_DATE_EPOCH or git: %w", err)
 	}
 	r.time = time.Unix(seconds, 0).UTC()
-	r.version, err = parseVersion(r.text, cmp.Or(count, "0"))
+	r.version, err = parseVersion(r.text, cmp.Or(count, "1"))
 	return err
 }
 

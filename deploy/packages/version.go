@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
@@ -13,6 +14,7 @@ type version struct {
 	commits string // how many commits after the tag, or in all where there is none
 	commit  string // its short name
 	dirty   bool
+	count   string // how many commits in all
 }
 
 var described = regexp.MustCompile(`^v?(\d+(?:\.\d+)*)(?:-([a-z]+\.?\d*))?(?:-(\d+)-g([0-9a-f]+))?(-dirty)?$`)
@@ -24,10 +26,10 @@ var untagged = regexp.MustCompile(`^g?([0-9a-f]{7,40})(-dirty)?$`)
 func parseVersion(text, count string) (version, error) {
 	// A short name of digits alone could be either: a tag has a dot or a v.
 	if m := untagged.FindStringSubmatch(text); m != nil {
-		return version{number: "0.0.0", commits: count, commit: m[1], dirty: m[2] != ""}, nil
+		return version{number: "0.0.0", commits: count, commit: m[1], dirty: m[2] != "", count: count}, nil
 	}
 	if m := described.FindStringSubmatch(text); m != nil {
-		return version{number: m[1], pre: strings.ReplaceAll(m[2], ".", ""), commits: m[3], commit: m[4], dirty: m[5] != ""}, nil
+		return version{number: m[1], pre: strings.ReplaceAll(m[2], ".", ""), commits: m[3], commit: m[4], dirty: m[5] != "", count: count}, nil
 	}
 	return version{}, fmt.Errorf("read version %q: write it as 1.2.3, 1.2.3-rc1 or what git describe prints", text)
 }
@@ -43,6 +45,9 @@ func (v version) suffix() string {
 	}
 	return s
 }
+
+// build is the number that Synology's packages are ordered by.
+func (v version) build() string { return cmp.Or(v.count, "1") }
 
 // in is the version as a format spells it.
 func (v version) in(format string) string {

@@ -55,6 +55,10 @@ removed() {
 # What "credant service install" has enabled points at nothing now.
 disabled() {
   rm -f /etc/systemd/system/*.wants/credant@*.service
+  for folder in /etc/systemd/system/credant@*.service.d; do
+    rm -f "$folder/credant.conf"
+    rmdir "$folder" 2>/dev/null || : # not there, or somebody's own
+  done
   for script in /etc/init.d/credant.*; do
     [ -L "$script" ] || continue
     if have rc-update; then rc-update --quiet --all del "${script##*/}" || :; fi
