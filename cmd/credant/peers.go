@@ -71,6 +71,7 @@ func writePeer(w io.Writer, p localapi.Peer, names int, now time.Time, st style,
 			below = append(below, p.Mend)
 		}
 	}
+	below = append(below, peerRoutes(p)...)
 	if verbose {
 		below = append(below, peerDetails(p, now)...)
 	}

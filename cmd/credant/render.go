@@ -23,6 +23,7 @@ func renderStatus(w io.Writer, s localapi.Status, now time.Time, st style, verbo
 	if m := s.Self.PortMapping; m != nil && m.Detail != "" {
 		fields = append(fields, field{"router", m.Detail})
 	}
+	fields = append(fields, routeFields(s)...)
 	if verbose {
 		fields = append(fields, verboseFields(s)...)
 	}

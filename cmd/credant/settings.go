@@ -39,6 +39,8 @@ type settings struct {
 	noPortMapping bool
 	noSpray       bool
 
+	routes routeSettings
+
 	foreground bool
 	logLevel   slog.Level
 
@@ -78,6 +80,7 @@ func (s *settings) flagSet() *pflag.FlagSet {
 	fs.BoolVar(&s.noSpray, "no-spray", false, "open a path by one port at a time, where the NAT in between takes many guesses")
 	fs.BoolVar(&s.noDHT, "no-dht", false, "do not search on the BitTorrent DHT")
 	fs.BoolVar(&s.noLAN, "no-lan", false, "do not search on the local network")
+	s.routes.addTo(fs)
 	cli.One(fs, "backend", &s.backend, "KIND", "auto", cli.OneOf(backends...), "WireGuard to use: auto, kernel or embedded")
 	cli.One(fs, "state-dir", &s.stateDir, "PATH", control.DefaultStateDir, cli.ParsePath, "where keys are kept")
 	fs.BoolVar(&s.foreground, "foreground", false, "stay in the foreground and log to standard error")
@@ -114,6 +117,7 @@ func (s *settings) config(log *slog.Logger) control.Config {
 		NoPortMapping: s.noPortMapping,
 		NoSpray:       s.noSpray,
 		NoLAN:         s.noLAN,
+		RouteConfig:   s.routes.config(),
 		Backend:       s.backend,
 		DNS:           s.dns,
 		StateDir:      s.stateDir,
