@@ -186,7 +186,7 @@ func (h *host) snapshot() string {
 	// Ways out that are not the preferred one count, too.
 	for _, index := range links {
 		for _, ip := range outside[1:3] {
-			routes, err := h.nl.RouteGetWithOptions(ip, &netlink.RouteGetOptions{OifIndex: index})
+			routes, err := h.nl.RouteGetWithOptions(ip, &netlink.RouteGetOptions{OifIndex: index, Mark: Mark})
 			fmt.Fprintln(&b, index, err)
 			for _, r := range routes {
 				fmt.Fprintln(&b, r.Gw, r.Src)
@@ -194,7 +194,7 @@ func (h *host) snapshot() string {
 		}
 	}
 	for _, ip := range outside {
-		routes, err := h.nl.RouteGet(ip)
+		routes, err := h.nl.RouteGetWithOptions(ip, &netlink.RouteGetOptions{Mark: Mark}) // not the exit peer's
 		fmt.Fprintln(&b, ip, err)
 		for _, r := range routes {
 			fmt.Fprintln(&b, r.Gw, r.LinkIndex, r.Src)
@@ -216,7 +216,7 @@ func (h *host) secondWays(b *strings.Builder) {
 		}
 		asked++
 		for _, ip := range []net.IP{outside[0], outside[2]} {
-			routes, _ := h.nl.RouteGetWithOptions(ip, &netlink.RouteGetOptions{OifIndex: a.Index})
+			routes, _ := h.nl.RouteGetWithOptions(ip, &netlink.RouteGetOptions{OifIndex: a.Index, Mark: Mark})
 			for _, r := range routes {
 				if r.Gw != nil { // else the kernel takes all for neighbours
 					fmt.Fprintln(b, a.Index, r.Gw, r.Src, a.RawFlags&unix.IFF_LOWER_UP)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"syscall"
 
@@ -168,8 +167,3 @@ func (h *host) cleanExit(table int) (removed []string, err error) {
 	}
 	return removed, errors.Join(errs...)
 }
-
-// HostRoutes returns the host's own networks, those of its links and routes
-// that do not stand for a default one: what a peer's subnet must not hide. It
-// leaves out devices of CredAnt's.
-func (d *Device) HostRoutes() ([]netip.Prefix, error) { return nil, nil }

@@ -30,7 +30,7 @@ const manglePriority = -150
 //	         iifname WG daddr PRIVATE drop; iifname WG saddr OVERLAY accept     # Exit
 //	         iifname WG drop; oifname WG drop
 //	         iifname BRIDGE oifname BRIDGE accept                               # opened
-//	         iifname { OPENED } ct state new ct status ! dnat drop              # opened
+//	         iifname OPENED ct state new ct status ! dnat drop                  # opened
 //	nat:     oifname != WG saddr OVERLAY masquerade
 //	out:     mark Mark: ct mark set Mark                                        # Exit
 //	pre:     iifname != WG ct mark Mark: mark set Mark; udp dport P likewise    # Exit
@@ -92,9 +92,12 @@ func (r hostRules) forwardRules() []nft.Rule {
 		rules = append(rules, nft.Concat(nft.MatchInterface(name), nft.MatchOut(name), accept))
 	}
 	for _, ipv6 := range []bool{false, true} {
-		if links := r.record.links(); len(links) > 0 && r.record.opened(ipv6) {
+		if !r.record.opened(ipv6) {
+			continue
+		}
+		for _, name := range r.record.links() {
 			rules = append(rules, nft.Concat(
-				nft.MatchFamily(ipv6), nft.MatchInterfaces(links),
+				nft.MatchFamily(ipv6), nft.MatchInterface(name),
 				nft.MatchState(nft.StateNew), nft.MatchNoStatus(nft.StatusDNAT), drop,
 			))
 		}

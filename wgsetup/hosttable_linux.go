@@ -3,6 +3,7 @@ package wgsetup
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ const hostPurpose = "host"
 // hostSide is what Forward and Exit change of the host besides routes. The
 // Device's mutex guards it.
 type hostSide struct {
+	make   func(name string, log *slog.Logger) (*nft.Table, error)
 	table  *nft.Table // nil: not opened
 	opened chan *nft.Table
 	asked  bool // whether something was left has been looked for
@@ -37,6 +39,7 @@ func (d *Device) applyHost() (done []Step) {
 	want := d.target.desired
 	s := &d.hosting
 	if want.Forward == nil && want.Exit == nil && s.table == nil && s.asked {
+		s.advice = nil
 		return nil
 	}
 	var err error
@@ -106,7 +109,7 @@ func (s *hostSide) open(d *Device) error {
 	if s.table != nil {
 		return nil
 	}
-	t, err := nft.OpenLasting(hostTableName(d.config.Network), d.log)
+	t, err := s.make(hostTableName(d.config.Network), d.log)
 	if err != nil {
 		s.asked = true
 		return fmt.Errorf("open nftables: %w", err)

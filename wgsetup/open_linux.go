@@ -58,7 +58,7 @@ func open(ctx context.Context, c Config, kind Backend) (_ *Device, err error) {
 		log:     c.Log,
 		changes: make(chan struct{}, 1),
 		done:    make(chan struct{}),
-		hosting: hostSide{opened: make(chan *nft.Table, 1)},
+		hosting: hostSide{make: nft.OpenLasting, opened: make(chan *nft.Table, 1)},
 	}
 	defer func() {
 		if err != nil {

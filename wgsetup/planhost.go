@@ -92,7 +92,7 @@ func planHost(d Desired, old record, links hostLinks, read func(path string) str
 			return !slices.Contains(p.record.bridges, l)
 		}):
 			// Somebody who came later forwards too.
-		case read(path) != "":
+		case read(path) != was && read(path) == ours(path):
 			p.back = append(p.back, setting{path, was})
 		}
 	}
@@ -113,6 +113,14 @@ func planHost(d Desired, old record, links hostLinks, read func(path string) str
 		p.after.plain, p.after.bridges = p.record.plain, p.record.bridges
 	}
 	return p
+}
+
+// ours is what we set a setting to.
+func ours(path string) string {
+	if _, ok := acceptsRouters(path); ok {
+		return "2"
+	}
+	return "1"
 }
 
 // forwards says which families a Forward takes.

@@ -179,7 +179,8 @@ func (d *Device) compare() {
 		d.seen = now
 		signal(d.changes)
 	}
-	if len(d.target.desired.Underlay) > 0 {
+	// Links that came have settings of their own.
+	if want := d.target.desired; len(want.Underlay) > 0 || want.Forward != nil || want.Exit != nil {
 		d.repairLocked()
 	}
 }

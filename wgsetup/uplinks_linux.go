@@ -160,7 +160,7 @@ func (h *host) leavesFrom(u Uplink, family int, addrs []netlink.Addr) netip.Addr
 		if (ip.To4() != nil) != (family == netlink.FAMILY_V4) {
 			continue
 		}
-		routes, err := h.nl.RouteGetWithOptions(ip, &netlink.RouteGetOptions{OifIndex: u.Index})
+		routes, err := h.nl.RouteGetWithOptions(ip, &netlink.RouteGetOptions{OifIndex: u.Index, Mark: Mark})
 		if err != nil || len(routes) == 0 {
 			continue
 		}

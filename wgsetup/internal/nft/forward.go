@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"net/netip"
 
-	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -26,15 +25,6 @@ func MatchOut(name string) Rule { return matchName(expr.MetaKeyOIFNAME, expr.Cmp
 
 // MatchNotOut matches where a packet does not leave.
 func MatchNotOut(name string) Rule { return matchName(expr.MetaKeyOIFNAME, expr.CmpOpNeq, name) }
-
-// MatchInterfaces matches where a packet came in: by any of these.
-func MatchInterfaces(names []string) Rule {
-	l := Lookup{Key: nftables.TypeIFName, Source: Register}
-	for _, name := range names {
-		l.Elements = append(l.Elements, nftables.SetElement{Key: padded(name)})
-	}
-	return Rule{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: Register}, l}
-}
 
 func matchName(key expr.MetaKey, op expr.CmpOp, name string) Rule {
 	return Rule{&expr.Meta{Key: key, Register: Register}, &expr.Cmp{Op: op, Register: Register, Data: padded(name)}}
