@@ -100,7 +100,7 @@ func (m *mesh) farewell() wire.Record {
 var stateFiles = []string{
 	"network.key", "network.key-*", "node.key", "node.key-*", "node.key.of-another-machine-*",
 	"memory.json", "memory.json-*", "mappings.json", "mappings.json-*", "names.json", "names.json-*",
-	ownNamesFile, ownNamesFile + "-*", "blocked.json", "blocked.json-*", "resolver.json", "resolver.json-*",
+	ownNamesFile, ownNamesFile + "-*", "blocked.json", "blocked.json-*", "resolver.json", "resolver.json-*", "routes.json", "routes.json-*",
 	"cache", ".cache.*", "log", "log.1",
 }
 

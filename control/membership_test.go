@@ -1,0 +1,367 @@
+package control
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/wire"
+)
+
+// village is some hosts that are all connected.
+func village(t *testing.T, seed uint64, names []string, options ...hostOption) (*world, []*simHost) {
+	t.Helper()
+	w := newWorld(t, seed)
+	var all []*simHost
+	for i, name := range names {
+		h := w.host(name, fmt.Sprintf("5.%d.%d.%d:2000%d", i+1, i+1, i+1, i+1), nil, options...)
+		if i > 0 {
+			h.hint(all[0].inner)
+		}
+		all = append(all, h)
+	}
+	if _, ok := w.run(time.Minute, func() bool { return allConnected(all) }); !ok {
+		t.Fatalf("seed %d: not connected after a minute", seed)
+	}
+	return w, all
+}
+
+func (h *simHost) knowsOf(o *simHost) *peer { return h.mesh.peers[o.mesh.self.public] }
+
+// leave is what the daemon does, and ends the host.
+func (h *simHost) leave() {
+	for _, pause := range append([]time.Duration{0}, goodbyes...) {
+		h.w.after(pause, func() {
+			h.mesh.depart(h.w.now, h.wallTime())
+			h.step()
+		})
+	}
+	h.w.after(time.Second, func() { h.off = true })
+}
+
+// Whoever leaves is nobody's peer at once, frees its names and addresses, and is
+// not revived by those who were away meanwhile. It may come back.
+func TestLeave(t *testing.T) {
+	for seed := range uint64(5) {
+		w, all := village(t, seed, []string{"gone-away", "b", "c", "asleep"})
+		w.loss = float64(seed%3) * 0.2
+		gone, asleep := all[0], all[3]
+		asleep.off = true
+		w.run(10*time.Minute, nil)
+		gone.leave()
+		rest := all[1:3]
+		took, ok := w.run(30*time.Second, func() bool {
+			return !slices.ContainsFunc(rest, func(h *simHost) bool { return h.knowsOf(gone) != nil })
+		})
+		if !ok || w.loss == 0 && took > time.Second {
+			t.Errorf("seed %d: the others know of it: %v after %v", seed, ok, took)
+		}
+		w.run(time.Second, nil)
+		for _, h := range rest {
+			if h.device.peers[gone.device.public] != nil {
+				t.Errorf("seed %d: %s has it in the device", seed, h.name)
+			}
+			if _, _, err := h.mesh.find("gone-away"); err == nil {
+				t.Errorf("seed %d: %s still finds it", seed, h.name)
+			}
+			if id, ok := h.mesh.names.find("gone-away"); ok {
+				t.Errorf("seed %d: for %s the name means %s", seed, h.name, id)
+			}
+		}
+		w.loss = 0
+		asleep.off = false
+		asleep.step()
+		for range 30 {
+			asleep.hint(all[1].inner)
+			w.run(10*time.Second, nil)
+		}
+		for _, h := range all[1:] {
+			if h.knowsOf(gone) != nil {
+				t.Errorf("seed %d: %s knows it again", seed, h.name)
+			}
+		}
+		gone.off = false
+		gone.boot()
+		gone.hint(all[1].inner)
+		if _, ok := w.run(30*time.Second, func() bool { return allConnected(all) }); !ok {
+			t.Errorf("seed %d: it cannot come back", seed)
+		}
+	}
+}
+
+// A forged or old departure changes nothing, and neither does one's own record
+// after it.
+func TestDepartureIsFinal(t *testing.T) {
+	w, all := village(t, 1, []string{"a", "b"})
+	a, b := all[0], all[1]
+	old := b.mesh.publisher.signed
+	b.mesh.depart(w.now, b.wallTime())
+	last := b.mesh.publisher.sequence
+	b.mesh.publisher.dirty = true
+	w.run(time.Minute, nil)
+	if b.mesh.publisher.sequence != last {
+		t.Error("something was published after the departure")
+	}
+	if steps := b.steps; steps > 100_000 {
+		t.Errorf("%d steps: it does not rest", steps)
+	}
+	r, err := old.Verify(a.mesh.prefix6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.mesh.learn(w.now, a.wallTime(), r, old, 0, r.Node)
+	if a.knowsOf(b) != nil {
+		t.Error("an older record made it a peer again")
+	}
+}
+
+// An ephemeral node is nowhere an hour after it vanished, and stays for as long
+// as it is there.
+func TestEphemeral(t *testing.T) {
+	w, all := village(t, 3, []string{"a", "b", "c"}, func(c *meshConfig, h *simHost) { c.ephemeral = h.name == "c" })
+	a, b, c := all[0], all[1], all[2]
+	w.run(5*time.Hour, nil)
+	if !connected(a, c) || !connected(b, c) {
+		t.Fatal("it is not there after five hours")
+	}
+	if life := a.knowsOf(c).record.Lifetime; life != time.Hour {
+		t.Errorf("its record lives for %v", life)
+	}
+	c.off = true
+	w.run(time.Hour+time.Minute, nil)
+	for _, h := range []*simHost{a, b} {
+		if _, known := h.mesh.book.Get(c.mesh.self.public); known || h.knowsOf(c) != nil {
+			t.Errorf("%s still knows it", h.name)
+		}
+		if h.knowsOf(b) == nil && h != b {
+			t.Errorf("%s has forgotten another one too", h.name)
+		}
+	}
+}
+
+// A name is changed for everybody at once; extra names travel with it.
+func TestRename(t *testing.T) {
+	w, all := village(t, 4, []string{"a", "old-name", "c"})
+	a, b, c := all[0], all[1], all[2]
+	b.mesh.rename("nas", []string{"git", "nas"})
+	b.step()
+	_, ok := w.run(30*time.Second, func() bool {
+		_, _, err := a.mesh.find("nas")
+		_, _, err2 := c.mesh.find("git")
+		return err == nil && err2 == nil
+	})
+	if !ok {
+		t.Fatal("the others do not find it by its new names")
+	}
+	if got := a.knowsOf(b).record; got.Name != "nas" || !slices.Equal(got.Aliases, []string{"git"}) {
+		t.Errorf("its record says %q, %q", got.Name, got.Aliases)
+	}
+	if _, _, err := a.mesh.find("old-name"); err == nil {
+		t.Error("it is still found by its old name")
+	}
+	if note := c.mesh.askedBy("git"); !strings.Contains(note, string(b.mesh.self.public.ID())) {
+		t.Errorf("to ask for its name too is worth %q", note)
+	}
+}
+
+// Who is forgotten is not brought back by those who remember it, nor does that
+// keep the gossip busy; it comes back when it is there again.
+func TestForget(t *testing.T) {
+	w, all := village(t, 5, []string{"a", "b", "gone"})
+	a, b, gone := all[0], all[1], all[2]
+	gone.off = true
+	w.run(10*time.Minute, nil)
+	a.mesh.forgetUntilNewer(w.now, a.knowsOf(gone))
+	a.step()
+	w.run(10*time.Minute, nil) // the news of that are told
+	before := w.sent
+	w.run(time.Hour, nil)
+	if perMinute := (w.sent - before) / 60; perMinute > 20 {
+		t.Errorf("%d datagrams a minute", perMinute)
+	}
+	if a.knowsOf(gone) != nil || b.knowsOf(gone) == nil {
+		t.Errorf("known to who forgot it: %v, to the other: %v", a.knowsOf(gone) != nil, b.knowsOf(gone) != nil)
+	}
+	gone.off = false
+	gone.boot()
+	gone.hint(b.inner)
+	if _, ok := w.run(30*time.Second, func() bool { return allConnected(all) }); !ok {
+		t.Error("it cannot come back")
+	}
+	if len(a.mesh.forgotten) != 0 {
+		t.Error("it is still to be forgotten")
+	}
+}
+
+// What was forgotten stays so over a restart.
+func TestForgottenIsKept(t *testing.T) {
+	w, all := village(t, 6, []string{"a", "b", "gone"})
+	a, b, gone := all[0], all[1], all[2]
+	gone.off = true
+	w.run(10*time.Minute, nil)
+	seq := a.knowsOf(gone).record.Seq
+	a.boot(func(c *meshConfig, _ *simHost) { c.forgotten = []forgotten{{gone.mesh.self.public, seq}} })
+	a.hint(b.inner)
+	w.run(5*time.Minute, nil)
+	if !connected(a, b) || a.knowsOf(gone) != nil {
+		t.Errorf("connected %v, knows the forgotten one %v", connected(a, b), a.knowsOf(gone) != nil)
+	}
+}
+
+func TestOwnNames(t *testing.T) {
+	dir := t.TempDir()
+	if o, err := loadOwnNames(dir, "home"); err != nil || o.Name != "" {
+		t.Errorf("at first: %+v, %v", o, err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "home"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	o := ownNames{}.renamed("nas")
+	var err error
+	for i := range wire.MaxAliases {
+		if o, err = o.withAlias("nas", fmt.Sprintf("a%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range maxForgotten + 10 {
+		o = o.forgetting(keys.GenerateNode().Public(), 7)
+	}
+	if err := o.save(dir, "home"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := loadOwnNames(dir, "home")
+	if err != nil || got.Name != "nas" || len(got.Aliases) != wire.MaxAliases || len(got.Forgotten) != maxForgotten {
+		t.Errorf("read back: %+v, %v", got, err)
+	}
+	for alias, want := range map[string]string{
+		"one-more": "at most 8", "nas": "name already", "Git": "1 to 63", "": "1 to 63",
+	} {
+		if _, err := o.withAlias("nas", alias); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("alias %q: %v, want %q", alias, err, want)
+		}
+	}
+	if _, err := (ownNames{Aliases: []string{strings.Repeat("x", 63), strings.Repeat("y", 63)}}).withAlias("nas", strings.Repeat("z", 63)); err == nil || !strings.Contains(err.Error(), "shorter") {
+		t.Errorf("very long names: %v", err)
+	}
+	if o, err := o.withAlias("nas", "a3"); err != nil || len(o.Aliases) != wire.MaxAliases {
+		t.Errorf("one that is there: %v", err)
+	}
+	if o := o.renamed("a3"); slices.Contains(o.Aliases, "a3") {
+		t.Error("renamed to its own alias, the node has both")
+	}
+	if _, err := o.withoutAlias("nope"); err == nil {
+		t.Error("a name that is not there was taken away")
+	}
+	path := filepath.Join(dir, "home", ownNamesFile)
+	for _, bad := range []string{"", "{", `{"name": "A B"}`, `{"aliases": ["-"]}`} {
+		if err := os.WriteFile(path, []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := loadOwnNames(dir, "home"); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%q: %v, want an error that names the file", bad, err)
+		}
+	}
+}
+
+// Only what is ours is deleted, wherever the folder is.
+func TestDeleteState(t *testing.T) {
+	dir := t.TempDir()
+	home := filepath.Join(dir, "home")
+	if err := os.MkdirAll(filepath.Join(home, "mail"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"network.key", "node.key", "node.key.of-another-machine-17", "memory.json", ".cache.123", "cache", "log", "log.1", "own-names.json", "notes.json", "key"} {
+		if err := os.WriteFile(filepath.Join(home, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := DeleteState(dir, "home"); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(home)
+	if err != nil || len(left) != 3 {
+		t.Errorf("left are %v, %v, want key, mail, notes.json", left, err)
+	}
+	for _, name := range []string{"mail", "notes.json", "key"} {
+		if err := os.Remove(filepath.Join(home, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := DeleteState(dir, "home"); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(home); err == nil {
+		t.Error("the empty folder is left")
+	}
+	if err := DeleteState(dir, "home"); err != nil {
+		t.Errorf("nothing to delete: %v", err)
+	}
+	if err := DeleteState(dir, "../etc"); err == nil {
+		t.Error("a path was taken for a network")
+	}
+}
+
+// However much there is to tell, the record fits, and what the user asked for is
+// dropped last and said.
+func TestRecordFits(t *testing.T) {
+	node := keys.GenerateNode()
+	prefix6 := netip.MustParsePrefix("fd01:203:405::/48")
+	full := wire.Record{
+		Node: node.Public(), WireGuard: [32]byte{1}, Probe: keys.GenerateProbe().Public(), Name: strings.Repeat("n", 63), Seq: 1 << 40,
+		Lifetime: recordLifetime, MaxVersion: wire.Version,
+		Addresses: []wire.AddressClaim{{Addr: keys.Address6(prefix6, node.Public()), Settled: true}},
+	}
+	for i := range maxFixed {
+		b := prefix6.Addr().As16()
+		b[15] = byte(i + 1)
+		full.Addresses = append(full.Addresses, wire.AddressClaim{Addr: netip.AddrFrom16(b), Settled: true})
+	}
+	for i := range wire.MaxAliases {
+		full.Aliases = append(full.Aliases, fmt.Sprintf("%d%s", i, strings.Repeat("a", maxAliasBytes/wire.MaxAliases-1)))
+	}
+	for i := range wire.MaxCandidates {
+		full.Candidates = append(full.Candidates, wire.Candidate{Type: wire.Host, Addr: netip.MustParseAddrPort(fmt.Sprintf("[2001:db8::%d]:20000", i+1))})
+	}
+	for i := range wire.MaxRelays {
+		full.Relays = append(full.Relays, wire.Relay{Key: [32]byte{byte(i + 1)}, Addr: netip.MustParseAddrPort("[2001:db8::99]:443")})
+	}
+	_, cut, err := signFitting(&full, node)
+	if err != nil || cut != "" || len(full.Aliases) != wire.MaxAliases || len(full.Addresses) != maxFixed+1 || len(full.Candidates) < leanCandidates {
+		t.Errorf("%d names, %d addresses, %d candidates, cut %q, %v", len(full.Aliases), len(full.Addresses), len(full.Candidates), cut, err)
+	}
+	for i := range wire.MaxRoutes {
+		full.Routes = append(full.Routes, netip.MustParsePrefix(fmt.Sprintf("2001:db8:%x::/48", i+1)))
+	}
+	signed, cut, err := signFitting(&full, node)
+	if err != nil || len(full.Routes) == wire.MaxRoutes || !strings.Contains(cut, "route") {
+		t.Errorf("%d routes, cut %q, %v", len(full.Routes), cut, err)
+	}
+	if _, err := signed.Verify(prefix6); err != nil {
+		t.Error(err)
+	}
+}
+
+// The note of a node that lives for an hour is as old as its number says; for
+// others an hour is taken.
+func TestAgeOfNote(t *testing.T) {
+	at := time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
+	seq := uint64(at.UnixMilli())
+	for _, tt := range []struct {
+		life, later, want time.Duration
+	}{
+		{recordLifetime, time.Minute, noteAge},
+		{ephemeralLifetime, time.Minute, time.Minute},
+		{ephemeralLifetime, 3 * time.Hour, 3 * time.Hour},
+		{ephemeralLifetime, -time.Minute, 0},
+	} {
+		if got := ageOfNote(wire.Record{Seq: seq, Lifetime: tt.life}, at.Add(tt.later)); got != tt.want {
+			t.Errorf("lifetime %v, %v later: %v, want %v", tt.life, tt.later, got, tt.want)
+		}
+	}
+}
