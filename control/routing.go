@@ -70,7 +70,10 @@ func someOf(texts []string, by string) string {
 func (m *mesh) nextRoutes(sooner func(time.Time)) { sooner(m.routes.choice.next) }
 
 func (m *mesh) routeView() routeView {
-	v := routeView{own: m.routes.advertise, overlay: m.overlay(), host: m.routes.host}
+	v := routeView{own: m.routes.advertise, overlay: m.overlay(), host: slices.Clone(m.routes.host)}
+	for _, h := range m.publisher.hosts {
+		v.host = append(v.host, h.Masked())
+	}
 	add := func(a netip.Addr, what string) {
 		if a.IsValid() {
 			v.underlay = append(v.underlay, underlayUse{a, what})
