@@ -37,7 +37,7 @@ func (p *program) down(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("only root may take a network down: run \"sudo %s\"", p.withNetwork("credant down"))
 	}
-	if manager, state := p.serviceState(ctx); manager != nil && state.Active {
+	if manager, state := p.serviceState(ctx); manager != nil && state.Active && p.set.socket == p.socketOf(p.set.network) {
 		return p.stopService(ctx, manager, state)
 	}
 	status, err := p.statusNow(ctx)

@@ -15,14 +15,16 @@ import (
 )
 
 func (p *program) serviceInstall(ctx context.Context, noStart bool) error {
+	if p.host.Program == "" {
+		program, err := ownProgram()
+		if err != nil {
+			return err
+		}
+		p.host.Program = program
+	}
 	manager, err := p.manager(noStart)
 	if err != nil {
 		return err
-	}
-	if p.host.Program == "" {
-		if p.host.Program, err = ownProgram(); err != nil {
-			return err
-		}
 	}
 	if dir := manager.StateDir(); p.origins["state-dir"] == "" && dir != p.set.stateDir {
 		if err := p.flags.Set("state-dir", dir); err != nil {

@@ -79,7 +79,7 @@ func (p *program) up(ctx context.Context) error {
 		return err
 	}
 	manager, _ := p.serviceState(ctx)
-	if manager != nil && !running && !p.set.foreground {
+	if manager != nil && !running && !p.set.foreground && p.set.socket == p.socketOf(p.set.network) {
 		return fmt.Errorf("network %s is a service of %s: start it with %q, or end that with %q", p.set.network, manager.Name(), manager.StartLine(p.set.network), "sudo "+p.withNetwork("credant service uninstall"))
 	}
 	if err := p.join(ctx, running); err != nil {

@@ -14,7 +14,7 @@ import (
 // Host is the machine that gets the service.
 type Host struct {
 	Root    string // in front of every path; "" is the host's own
-	Program string // absolute path of credant, as the service shall start it
+	Program string // absolute path of credant, as the service shall start it; Install needs it
 	// Run runs a program and returns what it printed, also with an error. Nil:
 	// the system does.
 	Run func(ctx context.Context, name string, args ...string) (string, error)
