@@ -32,7 +32,7 @@ func (d *daemon) supervise(now time.Time) {
 		d.supervision.told = now
 		s.Alive()
 	}
-	if s.Summary == nil || !d.supervision.changed {
+	if s.Summary == nil || !d.supervision.changed && d.supervision.summary != "" {
 		return
 	}
 	d.supervision.changed = false

@@ -1,51 +1,79 @@
 package deploy
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/credant/credant/integration/strict"
 )
 
-// relayUnit is a copy of the relay's unit whose programs exist on every host.
-func relayUnit(t *testing.T) string {
+// units are the systemd units, and how exposed each may be: an ordinary service is
+// 9.6. The relay reads what strangers send and needs nothing of the host; a node
+// changes its network, as root.
+var units = []struct{ file, instance, program, threshold string }{
+	{"credant-relay.service", "credant-relay.service", "/usr/local/bin/credant-relay", "15"},
+	{"systemd/credant@.service", "credant@home.service", Program, "25"},
+}
+
+// unit is a copy of a unit whose programs exist on every host.
+func unit(t *testing.T, file, instance, program string) string {
 	t.Helper()
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		strict.Skip(t, "systemd-analyze is not installed")
 	}
-	b, err := os.ReadFile("credant-relay.service")
+	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const program = "/usr/local/bin/credant-relay"
-	if !bytes.Contains(b, []byte("\nExecStart="+program+"\n")) {
-		t.Fatalf("the unit does not start %s", program)
+	text := string(b)
+	if strings.Count(text, "\nExecStart="+program) != 1 {
+		t.Fatalf("%s does not start %s", file, program)
 	}
-	path := filepath.Join(t.TempDir(), "credant-relay.service")
-	if err := os.WriteFile(path, bytes.ReplaceAll(b, []byte("="+program), []byte("=/bin/true")), 0o600); err != nil {
+	path := filepath.Join(t.TempDir(), instance)
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "="+program, "=/bin/true")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
-func TestRelayUnit(t *testing.T) {
-	path := relayUnit(t)
-	// What systemd does not understand it ignores, and says so here alone.
-	out, err := exec.Command("systemd-analyze", "verify", "--man=no", path).CombinedOutput()
-	if err != nil || len(out) > 0 {
-		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+func TestUnits(t *testing.T) {
+	for _, u := range units {
+		t.Run(u.instance, func(t *testing.T) {
+			path := unit(t, u.file, u.instance, u.program)
+			// What systemd does not understand it ignores, and says so here alone.
+			out, err := exec.Command("systemd-analyze", "verify", "--man=no", path).CombinedOutput()
+			if err != nil || len(out) > 0 {
+				t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+			}
+			out, err = exec.Command("systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold="+u.threshold, path).CombinedOutput()
+			if err != nil {
+				t.Errorf("systemd-analyze security: exposure over %s tenths: %v\n%s", u.threshold, err, out)
+			}
+		})
 	}
 }
 
-// The relay reads what strangers send: it gets as little of the host as systemd
-// can arrange. An ordinary service has an exposure of 9.6.
-func TestRelayUnitIsSandboxed(t *testing.T) {
-	path := relayUnit(t)
-	out, err := exec.Command("systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=15", path).CombinedOutput()
-	if err != nil {
-		t.Errorf("systemd-analyze security: exposure over 1.5: %v\n%s", err, out)
+// The scripts start what package service replaces by the program's own path.
+func TestFilesNameTheProgram(t *testing.T) {
+	for name, text := range map[string]string{"unit": SystemdUnit, "OpenRC": OpenRCScript, "procd": ProcdScript} {
+		if strings.Count(text, Program) != 1 {
+			t.Errorf("%s names %s %d times", name, Program, strings.Count(text, Program))
+		}
+	}
+}
+
+func TestScripts(t *testing.T) {
+	for _, script := range []string{"openrc/credant", "procd/credant"} {
+		for _, shell := range [][]string{{"sh", "-n"}, {"busybox", "ash", "-n"}, {"shellcheck", "--shell=dash"}} {
+			if _, err := exec.LookPath(shell[0]); err != nil {
+				strict.Skip(t, shell[0]+" is not installed")
+			}
+			if out, err := exec.Command(shell[0], append(shell[1:], script)...).CombinedOutput(); err != nil {
+				t.Errorf("%s %s: %v\n%s", strings.Join(shell, " "), script, err, out)
+			}
+		}
 	}
 }

@@ -104,7 +104,6 @@ func testTraffic(t *testing.T, m *Machine) {
 		}
 		m.Await(t, time.Minute, "systemctl is-active credant@home && credant ping --network home -c 1 there")
 	}
-	m.Do(t, "journalctl -q -u credant@home -p debug _COMM=credant -o verbose | grep PRIORITY=7")
 }
 
 func testSandbox(t *testing.T, m *Machine) {
