@@ -140,7 +140,7 @@ func testCredentials(t *testing.T, m *Machine) {
 	// From the machine's firmware, as a hypervisor or cloud hands it over.
 	m.Do(t, `for s in no-dht no-stun no-lan no-port-mapping no-public-relay; do echo "$s = true"; done |
 		tee /etc/credant/vault.toml >/etc/credant/barn.toml`)
-	
+
 	m.Do(t, "systemctl start credant@vault && credant status --network vault && systemctl stop credant@vault")
 	// From a file of root's.
 	m.Do(t, `mkdir -p -m 700 /etc/credstore && (umask 077; echo `+passphrase+` >/etc/credstore/credant.barn.passphrase)
