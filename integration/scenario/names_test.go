@@ -144,8 +144,7 @@ func TestNames(t *testing.T) {
 	a.up("--dns", "hosts")
 	b.up("--dns", "off")
 	b.reach(a, 30*time.Second)
-	_, err := b.Client().AddAlias(t.Context(), "git")
-	w.must(err)
+	b.command("dns", "add", "git")
 	b4, b6 := b.addresses()
 	a4, a6 := a.addresses()
 	id := b.status().Self.ID
@@ -249,10 +248,33 @@ func TestNames(t *testing.T) {
 		t.Errorf("a name that nobody has: %v, %+v", err, result)
 	}
 
+	// As the commands show it, and without the extra name.
+	shown := a.command("dns")
+	for _, part := range []string{"home.internal", "bob", "git", id, b4, b6} {
+		if !strings.Contains(shown, part) {
+			t.Errorf("credant dns says nothing of %s:\n%s", part, shown)
+		}
+	}
+	b.command("dns", "remove", "git")
+	w.eventually(30*time.Second, "the extra name is gone", func() bool {
+		return w.dig(a.Host, servers[0], "git.home.internal").status == "NXDOMAIN"
+	})
+
 	a.down()
 	if after := w.output(a.Host, "cat", "/etc/hosts"); after != before {
 		t.Errorf("/etc/hosts after down:\n%s", after)
 	}
+}
+
+// command runs a command of credant for the member's network, which must succeed, and returns what it printed.
+func (n *node) command(args ...string) string {
+	n.w.t.Helper()
+	result, err := n.Run(n.w.within(30*time.Second), args...)
+	n.w.must(err)
+	if result.Code != 0 {
+		n.w.t.Fatalf("%s on %s: exit code %d: %s", strings.Join(args, " "), n.Host.Name, result.Code, result.Output)
+	}
+	return result.Stdout
 }
 
 // reverseName is the name of an address below in-addr.arpa or ip6.arpa.
