@@ -95,6 +95,7 @@ func (d *daemon) newChecker() *netcheck.Runner {
 			}
 			return nil
 		},
+		Mark:     d.probeMark(),
 		Lifetime: netcheck.RunnerLifetime,
 		Done: func(s natpunch.NATStatus) {
 			select {

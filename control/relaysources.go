@@ -31,6 +31,7 @@ func (d *daemon) relaySource(text string) *static.Source {
 	return static.New(static.Config{
 		Addresses: []string{hostPort(a)},
 		Found:     d.hintRelay(relayHint{ownRelay, a.Key}),
+		Resolver:  d.resolver(),
 		Log:       d.log,
 	})
 }
@@ -148,7 +149,7 @@ func (d *daemon) findRelay(ctx context.Context, key relaywire.ServerPublic) erro
 			found(addr)
 			continue
 		}
-		ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", a.Host)
+		ips, err := d.lookupIP(ctx, a.Host)
 		if err != nil {
 			return err
 		}

@@ -50,6 +50,7 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 				return all
 			},
 			Forwarded: d.forwarded,
+			LookupIP:  d.lookupIP,
 			Found:     found(discovery.SourceDHT),
 			Seen:      func(by, addr netip.AddrPort) { d.sighted(view{by: by, addr: addr}) },
 			Located: func(addr netip.AddrPort, moved bool) {
@@ -70,7 +71,7 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 		})
 	}
 	if len(d.config.Bootstrap) > 0 {
-		s.static = static.New(static.Config{Addresses: d.config.Bootstrap, Found: found(discovery.SourceStatic), Log: d.log})
+		s.static = static.New(static.Config{Addresses: d.config.Bootstrap, Found: found(discovery.SourceStatic), Resolver: d.resolver(), Log: d.log})
 	}
 	for _, text := range d.config.Relays {
 		s.relays = append(s.relays, d.relaySource(text))
@@ -80,7 +81,7 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 		if servers == nil {
 			servers = netcheck.DefaultServers()
 		}
-		s.stun = static.New(static.Config{Addresses: servers, Found: found(sourceSTUN), Log: d.log})
+		s.stun = static.New(static.Config{Addresses: servers, Found: found(sourceSTUN), Resolver: d.resolver(), Log: d.log})
 	}
 	return s
 }

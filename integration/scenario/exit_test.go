@@ -17,6 +17,7 @@ type traveller struct {
 	laptop    *node
 	gate      *node
 	neighbour *lab.Host // on the cafe's LAN
+	friend    *node     // there as well
 	web       *lab.Host // on the internet
 	capture   *lab.Capture
 }
@@ -30,9 +31,10 @@ func newTraveller(t *testing.T, backend string) *traveller {
 	v.cafe = v.NAT("cafe", lab.PortRestricted)
 	v.cafe.IPv6 = true
 	v.laptop, v.neighbour = v.join(v.cafe.Host("laptop")), v.cafe.Host("neighbour")
+	v.friend = v.join(v.cafe.Host("friend"))
 	v.gate, v.web = v.join(v.Lab.Host("gate")), v.Lab.Host("web")
 	v.build()
-	v.flags = []string{"--no-stun", "--no-dht", "--no-lan"}
+	v.flags = []string{"--no-stun", "--no-dht"}
 	v.serve(v.web, v.web.IPv4()[0], v.web.IPv6()[0])
 	v.serve(v.neighbour, v.neighbour.IPv4()[0], v.neighbour.IPv6()[0])
 	var err error
@@ -142,6 +144,10 @@ func exitNode(t *testing.T, backend string) {
 	v.lanReached()
 	if got := v.exitState(); got != "working" {
 		t.Errorf("the exit node is %q", got)
+	}
+	v.friend.up() // is found by the LAN alone
+	if reply, _ := v.laptop.reach(v.friend, 30*time.Second); reply.Path != "lan" {
+		t.Errorf("the friend is reached by %s", reply.Path)
 	}
 	v.noLeak("with the exit node")
 
