@@ -266,17 +266,6 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// command runs a command of credant for the member's network, which must succeed, and returns what it printed.
-func (n *node) command(args ...string) string {
-	n.w.t.Helper()
-	result, err := n.Run(n.w.within(30*time.Second), args...)
-	n.w.must(err)
-	if result.Code != 0 {
-		n.w.t.Fatalf("%s on %s: exit code %d: %s", strings.Join(args, " "), n.Host.Name, result.Code, result.Output)
-	}
-	return result.Stdout
-}
-
 // reverseName is the name of an address below in-addr.arpa or ip6.arpa.
 func reverseName(s string) string {
 	addr := netip.MustParseAddr(s)
