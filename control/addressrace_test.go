@@ -64,7 +64,7 @@ func agree(t *testing.T, what string, hosts []*simHost) {
 // Several nodes claim the same addresses at once, of both families, while others
 // derive theirs. Whoever wins, all agree, and the losers are told of whom.
 func TestClaimsAtOnce(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(6) {
 		w := newWorld(t, seed)
 		w.loss = float64(seed%3) * 0.05
 		four, six := w.pick(7, false), w.pick(7, true)
@@ -137,7 +137,7 @@ func TestLateClaimant(t *testing.T) {
 // addresses, chosen and derived. When they meet, the lower key keeps each on all
 // nodes alike, and a derived one is replaced.
 func TestPartitionHeals(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(6) {
 		w := newWorld(t, seed)
 		four, six := w.pick(20, false), w.pick(20, true)
 		clash := w.pick(30, false)
@@ -224,7 +224,7 @@ func TestAbsurdCountsOfClaims(t *testing.T) {
 	w := newWorld(t, 1)
 	a := w.host("a", "5.1.1.1:20001", nil, fixing(w.pick(5, true)))
 	w.run(time.Minute, nil)
-	const strangers = 600
+	const strangers = 200
 	for i := range strangers {
 		a.stranger(i, func(r *wire.Record) {
 			for j := range maxFixed {

@@ -24,6 +24,7 @@ type Member struct {
 	Network string
 
 	Passphrase string   // empty: Passphrase
+	Unnamed    bool     // up is given no name: the node's is the machine's, or what it was renamed to
 	Joined     bool     // the host has the network's key stored: up is given no passphrase
 	Flags      []string // of every up, besides --network, --name, --passphrase-file and --foreground
 	Env        []string // of every credant
@@ -38,7 +39,10 @@ func (m *Member) Start(flags ...string) error {
 	if passphrase == "" {
 		passphrase = Passphrase
 	}
-	args := []string{"up", "--foreground", "--name", m.Host.Name}
+	args := []string{"up", "--foreground"}
+	if !m.Unnamed {
+		args = append(args, "--name", m.Host.Name)
+	}
 	if !m.Joined {
 		args = append(args, "--passphrase-file", "-")
 	}
