@@ -51,18 +51,26 @@ done
 
 here=$(cd "$(dirname "$0")" && pwd)
 
-# init names what starts services here. A folder is asked in its own way: nothing
-# runs in it.
+# init names what starts services here: what runs, else, in an image or a
+# container, what is installed.
 init() {
-  if [ -n "$root" ]; then
-    if [ -e "$root/usr/lib/systemd/systemd" ] || [ -e "$root/lib/systemd/systemd" ]; then echo systemd
-    elif [ -e "$root/sbin/openrc-run" ] || [ -e "$root/usr/bin/openrc-run" ]; then echo openrc
-    elif [ -e "$root/sbin/procd" ]; then echo procd
-    else echo none; fi
-  elif [ -d /run/systemd/system ]; then echo systemd
-  elif [ -d /run/openrc ]; then echo openrc
-  elif [ -e /sbin/procd ]; then echo procd
+  if running systemd || running openrc || running procd; then echo "$found"
+  elif [ -e "$root/usr/lib/systemd/systemd" ] || [ -e "$root/lib/systemd/systemd" ]; then echo systemd
+  elif [ -e "$root/sbin/openrc-run" ] || [ -e "$root/usr/bin/openrc-run" ]; then echo openrc
+  elif [ -e "$root/sbin/procd" ]; then echo procd
   else echo none; fi
+}
+
+# running tells whether an init system is there to be talked to.
+running() {
+  [ -z "$root" ] || return 1
+  found=$1
+  case $1 in
+    systemd) [ -d /run/systemd/system ] ;;
+    openrc) [ -d /run/openrc ] ;;
+    procd) [ -S /var/run/ubus/ubus.sock ] || [ -S /var/run/ubus.sock ] ;;
+    *) return 1 ;;
+  esac
 }
 
 init=$(init)
@@ -73,13 +81,12 @@ list=$root$prefix/share/$program/installed # what was installed, to be removed o
 
 # reload makes the running system see new units.
 reload() {
-  [ -z "$root" ] || return 0
-  if [ "$init" = systemd ]; then systemctl daemon-reload; fi
+  if running systemd; then systemctl daemon-reload; fi
 }
 
 # service does something to each service of the program that is running.
 service() {
-  [ -z "$root" ] || return 0
+  running "$init" || return 0
   case $init in
     systemd)
       units=credant-relay.service
@@ -110,7 +117,7 @@ check() {
 put() { # FROM TO MODE
   mkdir -p "$root$(dirname "$2")"
   case $1 in
-    */programs/*) cp "$here/$1" "$root$2.new" ;;
+    programs/*) cp "$here/$1" "$root$2.new" ;;
     *) sed -E "s,/usr/(local/)?bin/$program([^a-z-]|\$),$prefix/bin/$program\\2,g" "$here/$1" >"$root$2.new" ;;
   esac
   chmod "$3" "$root$2.new"
@@ -225,7 +232,7 @@ disable() {
     if [ -z "$root" ] && have rc-update; then rc-update --quiet --all del "${script##*/}" || :; fi
     rm -f "$script"
   done
-  if [ -z "$root" ] && [ "$init" = procd ] && [ -x "/etc/init.d/$program" ]; then "/etc/init.d/$program" disable || :; fi
+  if running procd && [ -x "/etc/init.d/$program" ]; then "/etc/init.d/$program" disable || :; fi
 }
 
 uninstall() {

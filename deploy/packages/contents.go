@@ -11,8 +11,6 @@ import (
 	"github.com/goreleaser/nfpm/v2/files"
 )
 
-var formats = []string{"deb", "rpm", "apk", "archlinux"}
-
 // systemd are the formats of distributions that run it; apk's runs OpenRC.
 var systemd = []string{"deb", "rpm", "archlinux"}
 

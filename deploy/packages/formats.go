@@ -33,7 +33,10 @@ var about = map[string][2]string{
 func (r *release) packages(context.Context) error {
 	for _, arch := range r.arches {
 		for _, name := range names {
-			for _, format := range formats {
+			for _, format := range r.formats {
+				if format == "spk" {
+					continue // for each architecture, by its own command
+				}
 				if err := r.pack(name, format, arch); err != nil {
 					return err
 				}
@@ -72,10 +75,14 @@ func (r *release) pack(name, format, arch string) error {
 				Group:     "Applications/Internet",
 				BuildHost: "localhost", // the builder's name is nobody's business, and would differ
 			},
+			ArchLinux: nfpm.ArchLinux{Packager: maintainer},
 		},
 	}
-	if format == "apk" || format == "archlinux" {
+	switch format {
+	case "apk", "archlinux":
 		info.Description = summary // a single line there
+	case "rpm":
+		info.Description = wrapped(description)
 	}
 	if err := r.addScripts(info, format); err != nil {
 		return err

@@ -27,8 +27,10 @@ type release struct {
 	root    string // the repository
 	out     string // the release's folder
 	stage   string // generated files, in a temporary folder
+	built   string // folder of programs to take instead of building them
 	native  string // folder of the programs that run on this host
 	arches  []string
+	formats []string
 	version version
 	text    string // the version as the programs say it
 	time    time.Time
@@ -41,11 +43,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root := flags.String("root", "../..", "folder of the repository")
 	out := flags.String("out", "", "folder to write the release to (default bin/release in the repository)")
 	text := flags.String("version", "", "version (default what git describe says)")
+	programs := flags.String("programs", "", "folder of programs that are built already, as a release has them, this host's too (default: build them)")
+	formats := flags.String("formats", "deb,rpm,apk,archlinux,spk", "what to write besides install.sh's folder")
 	arches := flags.String("arch", "amd64,arm64", "architectures, in Go's words")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	r := release{text: *text, arches: strings.Split(*arches, ","), log: stdout}
+	r := release{text: *text, built: *programs, formats: strings.Split(*formats, ","), arches: strings.Split(*arches, ","), log: stdout}
 	var err error
 	if r.root, err = filepath.Abs(*root); err != nil {
 		return fmt.Errorf("find repository: %w", err)

@@ -24,12 +24,33 @@ func (r *release) programs(ctx context.Context) error {
 			return err
 		}
 	}
-	if slices.Contains(r.arches, runtime.GOARCH) {
+	switch {
+	case slices.Contains(r.arches, runtime.GOARCH):
 		r.native = filepath.Dir(r.program("", runtime.GOARCH))
+		return nil
+	case r.built != "":
+		r.native = filepath.Join(r.built, runtime.GOARCH)
 		return nil
 	}
 	r.native = filepath.Join(r.stage, "native")
 	return r.build(ctx, runtime.GOARCH, r.native)
+}
+
+// take copies programs that were built before.
+func (r *release) take(arch string) error {
+	for _, name := range names {
+		b, err := os.ReadFile(filepath.Join(r.built, arch, name))
+		if err != nil {
+			return fmt.Errorf("read program: %w", err)
+		}
+		if err := write(r.program(name, arch), b); err != nil {
+			return err
+		}
+		if err := os.Chmod(r.program(name, arch), 0o755); err != nil {
+			return fmt.Errorf("make program executable: %w", err)
+		}
+	}
+	return nil
 }
 
 func (r *release) program(name, arch string) string {
@@ -37,6 +58,9 @@ func (r *release) program(name, arch string) string {
 }
 
 func (r *release) build(ctx context.Context, arch, folder string) error {
+	if r.built != "" {
+		return r.take(arch)
+	}
 	// The same flags as the Makefile's, so that the programs are the same bytes.
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.version=" + r.text, "-o", folder + "/"}
 	for _, name := range names {

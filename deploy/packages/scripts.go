@@ -3,6 +3,7 @@ package main
 import (
 	"embed"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/goreleaser/nfpm/v2"
@@ -55,7 +56,13 @@ func (r *release) script(name, format, when string) (string, error) {
 	if format == "archlinux" { // becomes the body of a function that pacman's shell calls
 		head = ""
 	}
-	return path, write(path, []byte(head+string(functions)+"\n"+call+"\n"))
+	if err := write(path, []byte(head+string(functions)+"\n"+call+"\n")); err != nil {
+		return "", err
+	}
+	if err := os.Chtimes(path, r.time, r.time); err != nil { // apk keeps it
+		return "", fmt.Errorf("set time of script: %w", err)
+	}
+	return path, nil
 }
 
 // addScripts gives a package its scripts.

@@ -90,6 +90,9 @@ func copyright(license string) []byte {
 
 var programPath = regexp.MustCompile(`/usr/(?:local/)?bin/(credant(?:-relay)?)`)
 
+// installedByHand are lines of a comment that a package makes pointless.
+var installedByHand = regexp.MustCompile(`(?m)^#   sudo install .*\n`)
+
 // inPackage is a unit or script of deploy as a package holds it: with the
 // program where packages put it.
 func (r *release) inPackage(file string) (string, error) {
@@ -97,6 +100,7 @@ func (r *release) inPackage(file string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read what starts the program: %w", err)
 	}
+	b = installedByHand.ReplaceAll(b, nil)
 	path := filepath.Join(r.stage, file)
 	return path, write(path, programPath.ReplaceAll(b, []byte("/usr/bin/$1")))
 }

@@ -17,19 +17,22 @@ type version struct {
 	count   string // how many commits in all
 }
 
-var described = regexp.MustCompile(`^v?(\d+(?:\.\d+)*)(?:-([a-z]+\.?\d*))?(?:-(\d+)-g([0-9a-f]+))?(-dirty)?$`)
+var described = regexp.MustCompile(`^v?(\d+(?:\.\d+)*)(?:-([a-z]+\.?\d*))?(?:-(\d+)-g([0-9a-f]+))?$`)
 
-var untagged = regexp.MustCompile(`^g?([0-9a-f]{7,40})(-dirty)?$`)
+var untagged = regexp.MustCompile(`^[0-9a-f]{7,40}$`)
 
 // parseVersion reads what "git describe --tags --always --dirty" prints. count
 // is the number of commits, which orders the versions of a history without tags.
 func parseVersion(text, count string) (version, error) {
-	// A short name of digits alone could be either: a tag has a dot or a v.
-	if m := untagged.FindStringSubmatch(text); m != nil {
-		return version{number: "0.0.0", commits: count, commit: m[1], dirty: m[2] != "", count: count}, nil
+	clean, dirty := strings.CutSuffix(text, "-dirty")
+	v := version{number: "0.0.0", commits: count, commit: clean, dirty: dirty, count: count}
+	// A tag has a dot or a v, which a commit's short name has not.
+	if untagged.MatchString(clean) {
+		return v, nil
 	}
-	if m := described.FindStringSubmatch(text); m != nil {
-		return version{number: m[1], pre: strings.ReplaceAll(m[2], ".", ""), commits: m[3], commit: m[4], dirty: m[5] != "", count: count}, nil
+	if m := described.FindStringSubmatch(clean); m != nil {
+		v.number, v.pre, v.commits, v.commit = m[1], strings.ReplaceAll(m[2], ".", ""), m[3], m[4]
+		return v, nil
 	}
 	return version{}, fmt.Errorf("read version %q: write it as 1.2.3, 1.2.3-rc1 or what git describe prints", text)
 }

@@ -24,7 +24,7 @@ upgraded() {
     systemctl try-restart 'credant@*.service' || :
   elif booted_openrc; then
     for script in /etc/init.d/credant /etc/init.d/credant.*; do
-      [ -e "$script" ] && rc-service --quiet --ifstarted "${script##*/}" restart || :
+      if [ -e "$script" ]; then rc-service --quiet --ifstarted "${script##*/}" restart || :; fi
     done
   fi
 }
@@ -35,7 +35,7 @@ removing() {
     systemctl stop 'credant@*.service' || :
   elif booted_openrc; then
     for script in /etc/init.d/credant /etc/init.d/credant.*; do
-      [ -e "$script" ] && rc-service --quiet --ifstarted "${script##*/}" stop || :
+      if [ -e "$script" ]; then rc-service --quiet --ifstarted "${script##*/}" stop || :; fi
     done
   fi
   # Also networks that were begun by hand, and what a crash has left.
