@@ -46,9 +46,10 @@ test: deps lint build bin/vmrun ## everything; a test that cannot run fails (as 
 	@$(MAKE) --no-print-directory test-idle # last and alone: what it measures is small
 
 .PHONY: test-unit
-test-unit: ## every package, race detector on where it can be
+test-unit: build ## every package, race detector on where it can be
 	go test -race -skip '/kernel$$|^TestSimulation$$' $$(go list ./... | grep -v -e /integration/scenario -e /integration/matrix -e /integration/image)
 	go test ./discovery/mainline ./discovery/gossip ./control/relayd
+	cd deploy/packages && go test ./...
 
 .PHONY: test-integration
 test-integration: build ## the programs in a small internet (as root)
