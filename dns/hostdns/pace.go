@@ -3,6 +3,9 @@ package hostdns
 import "time"
 
 const (
+	// burst is how many repairs, none a minute after the one before, are made at
+	// once: a resolver that is set up anew takes two or three.
+	burst     = 8
 	maxSettle = 30 * time.Second
 	minRetry  = time.Second
 	maxRetry  = 5 * time.Minute
@@ -11,21 +14,25 @@ const (
 // pace keeps this from fighting with a program that undoes the same again and
 // again, and from trying again too often what does not work.
 type pace struct {
-	last   time.Time // of a repair
-	settle time.Duration
-	again  time.Duration
+	repairs int
+	last    time.Time // of the repairs
+	again   time.Duration
 }
 
 // wait is how long to let the host settle after an event.
-func (p *pace) wait() time.Duration { return max(p.settle, settle) }
-
-// repaired makes the wait longer when the last repair was not long ago.
-func (p *pace) repaired(now time.Time) {
-	if now.Sub(p.last) < 10*p.wait() && !p.last.IsZero() {
-		p.settle = min(2*p.wait(), maxSettle)
-	} else {
-		p.settle = settle
+func (p *pace) wait() time.Duration {
+	if p.repairs <= burst {
+		return settle
 	}
+	return min(settle<<min(p.repairs-burst, 16), maxSettle)
+}
+
+// repaired counts what was put back after others took it away.
+func (p *pace) repaired(now time.Time) {
+	if now.Sub(p.last) > time.Minute {
+		p.repairs = 0
+	}
+	p.repairs++
 	p.last = now
 }
 

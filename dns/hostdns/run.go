@@ -3,10 +3,8 @@ package hostdns
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -91,10 +89,15 @@ func (k *keeper) run(ctx context.Context) {
 	wg.Go(func() { k.watch.run(func() { signal(k.busy) }) })
 	// What nothing can be done for any more, like a write that a crash cut off.
 	k.recoverHosts(ctx)
+	told := true // by Set, so that a change is no repair
 	for {
 		// Before the host is looked at, so that no change is missed.
 		k.watch.set(k.files())
-		again := k.step(ctx, time.Now())
+		changed, again := k.step(ctx, time.Now())
+		if changed && !told {
+			k.pace.repaired(time.Now())
+		}
+		told = false
 		var timer <-chan time.Time
 		if again > 0 {
 			timer = time.After(again)
@@ -103,6 +106,7 @@ func (k *keeper) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-k.h.changed:
+			told = true
 			continue // at once: names should be found as soon as they are known
 		case <-k.busy:
 		case _, ok := <-k.signals():
@@ -167,120 +171,6 @@ func (k *keeper) files() []string {
 	return paths
 }
 
-// step looks at the host once and makes it as it should be. again is when to
-// look again though nothing happens; 0: never.
-func (k *keeper) step(ctx context.Context, now time.Time) (again time.Duration) {
-	k.h.mu.Lock()
-	servers, entries := k.h.servers, k.h.entries
-	k.h.mu.Unlock()
-	if k.c.Mode == ModeOff {
-		if _, err := k.undo(ctx, ""); err != nil {
-			k.report(Status{Mode: ModeOff, Why: "it was asked for", Error: err.Error()})
-			return k.pace.retry()
-		}
-		k.report(Status{Mode: ModeOff, Why: "it was asked for"})
-		return 0
-	}
-	if len(servers) == 0 && len(entries) == 0 {
-		return 0 // what a crash left stays until it is known what is wanted
-	}
-
-	f := readFacts(ctx, k.c.Root, k.c.Mode)
-	owner, busErr := k.findResolved(ctx)
-	f.resolved = owner != ""
-	if wait := k.awaitResolved(f.resolved, now); wait > 0 {
-		return wait
-	}
-	try, not := choose(k.c.Mode, f, servers)
-	var failed []string
-	if busErr != nil {
-		failed = append(failed, busErr.Error())
-	}
-	for _, c := range try {
-		s := Status{Mode: c.mode, Why: c.why, Lacks: c.lacks}
-		for _, server := range c.servers {
-			s.Servers = append(s.Servers, server.String())
-		}
-		changed, more, err := k.apply(ctx, c, owner, entries)
-		if ctx.Err() != nil {
-			return 0
-		}
-		if err != nil {
-			failed = append(failed, err.Error())
-			continue
-		}
-		if more > 0 {
-			s.Lacks += fmt.Sprintf("; %d more addresses have no room in /etc/hosts", more)
-		}
-		if k.c.Mode == ModeAuto && c.mode == ModeHosts && len(failed) > 0 {
-			s.Why = strings.Join(failed, "; ")
-		}
-		if _, err := k.undo(ctx, c.mode); err != nil {
-			s.Error = err.Error()
-			failed = append(failed, s.Error)
-		}
-		k.mode = c.mode
-		if changed {
-			k.pace.repaired(now)
-		}
-		k.report(s)
-		if len(failed) > 0 {
-			return k.pace.retry()
-		}
-		k.pace.succeeded()
-		return 0
-	}
-	reasons := append(failed, not...)
-	if _, err := k.undo(ctx, k.c.Mode); err != nil {
-		reasons = append(reasons, err.Error())
-	}
-	mode := k.c.Mode
-	if mode == ModeAuto {
-		mode = ""
-	}
-	k.report(Status{Mode: mode, Why: "it was asked for", Error: strings.Join(reasons, "; ") + ": see what else --dns can be"})
-	if len(failed) == 0 {
-		return 0 // a change of the host is an event
-	}
-	return k.pace.retry()
-}
-
-// findResolved returns who systemd-resolved is on the bus; empty: nobody. A host
-// without a bus has none, which is no error.
-func (k *keeper) findResolved(ctx context.Context) (owner string, err error) {
-	if k.c.Mode != ModeAuto && k.c.Mode != ModeResolved && k.record.Link == "" {
-		return "", nil
-	}
-	if k.bus == nil {
-		if _, err := os.Stat(filepath.Join(k.c.Root, busSocket)); err != nil && os.Getenv("DBUS_SYSTEM_BUS_ADDRESS") == "" {
-			return "", nil
-		}
-		if k.bus, err = dialBus(ctx, k.c.Root); err != nil {
-			return "", err
-		}
-	}
-	owner, err = k.bus.owner(ctx)
-	if err != nil {
-		k.bus.close()
-		k.bus = nil
-		return "", fmt.Errorf("ask D-Bus for systemd-resolved: %w", err)
-	}
-	return owner, nil
-}
-
-// awaitResolved tells how long to wait for a systemd-resolved that is being
-// restarted before the host is pointed elsewhere.
-func (k *keeper) awaitResolved(there bool, now time.Time) time.Duration {
-	if there || k.mode != ModeResolved {
-		k.lost = time.Time{}
-		return 0
-	}
-	if k.lost.IsZero() {
-		k.lost = now
-	}
-	return max(absence-now.Sub(k.lost), 0)
-}
-
 // report is what Status says from now on, and the log where it is news.
 func (k *keeper) report(s Status) {
 	k.h.mu.Lock()
@@ -293,6 +183,9 @@ func (k *keeper) report(s Status) {
 	k.told = told
 	if s.Error != "" {
 		k.c.Log.Warn("host cannot find the network's names", "mode", s.Mode, "err", s.Error)
+		return
+	}
+	if s.Mode == ModeOff {
 		return
 	}
 	k.c.Log.Info("host finds the network's names", "mode", s.Mode, "why", s.Why)
