@@ -77,3 +77,24 @@ func TestScripts(t *testing.T) {
 		}
 	}
 }
+
+// The script asks procd for an instance a network, and a restart for a handover.
+func TestProcd(t *testing.T) {
+	if _, err := exec.LookPath("busybox"); err != nil {
+		strict.Skip(t, "busybox is not installed")
+	}
+	out, err := exec.Command("busybox", "ash", "testdata/procd.sh").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	start := "load credant\n"
+	for _, network := range []string{"home", "my-barn"} {
+		start += "open_instance " + network + "\n" +
+			"set_param command /usr/bin/credant up --foreground --network " + network + "\n" +
+			"set_param respawn 3600 3 0\nset_param term_timeout 30\nset_param stdout 1\nset_param stderr 1\nclose_instance\n"
+	}
+	want := start + "--\n" + start + "--\nsend_signal credant * USR1\n" + start
+	if string(out) != want {
+		t.Errorf("procd was asked\n%s, want\n%s", out, want)
+	}
+}

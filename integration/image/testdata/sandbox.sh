@@ -33,10 +33,11 @@ must 'a group for the socket' sh -c 'touch /run/credant/probe && chgrp credant /
 must 'the state folder' sh -c 'touch /var/lib/credant/probe && rm /var/lib/credant/probe'
 must 'ufw' ufw route allow in on lo out on lo
 must 'ufw to forget' ufw route delete allow in on lo out on lo
-if systemctl is-active -q firewalld; then
-  must 'firewalld' firewall-cmd -q --zone=trusted --add-interface=credant9
-  must 'firewalld to forget' firewall-cmd -q --zone=trusted --remove-interface=credant9
-fi
+zone() {
+  busctl call org.fedoraproject.FirewallD1 /org/fedoraproject/FirewallD1 org.fedoraproject.FirewallD1.zone "$1" ss trusted credant9
+}
+must 'firewalld' zone addInterface
+must 'firewalld to forget' zone removeInterface
 
 mustnot 'a program of the system' touch /usr/bin/probe
 mustnot 'a unit' touch /etc/systemd/system/probe.service
