@@ -16,10 +16,11 @@
 // A member is met by an exchange of hellos (meeting.go), introduced by another
 // one (introduce.go) or found at a relay (relaying.go), learnt (learn.go),
 // installed (peer.go), its session started (session.go), followed (follow.go),
-// moved to better paths (swaps.go) and, where paths fail, found again (recover.go).
+// moved to better paths (swaps.go), found again where they fail (recover.go).
 // relays.go chooses relays; mapping.go, punch.go, notes.go, uplinks.go and mtu.go each
-// serve paths in their way. What others need to know of this node is signed in
-// publish.go; addresses are claimed in addressing.go, subnet.go. state.go keeps keys.
+// serve paths in their way. What others are to know is signed in publish.go; addresses
+// are claimed in addressing.go, subnet.go; people change names and membership in
+// membership.go, leave.go. state.go keeps keys.
 //
 // Run needs CAP_NET_ADMIN and CAP_NET_RAW. Start at Run, then mesh.go.
 package control

@@ -10,6 +10,7 @@ import (
 
 	"github.com/credant/credant/cmd/internal/cli"
 	"github.com/credant/credant/control/localapi"
+	"github.com/credant/credant/deploy/service"
 	"github.com/spf13/cobra"
 )
 
@@ -53,8 +54,12 @@ func (p *program) leave(ctx context.Context, yes bool) error {
 			return err
 		}
 	}
+	manager, state := p.serviceState(ctx)
 	if !running {
-		return p.leaveDown()
+		if err := p.leaveDown(); err != nil {
+			return err
+		}
+		return p.endService(ctx, manager, state)
 	}
 	ctx, cancel := context.WithTimeout(ctx, downLimit)
 	defer cancel()
@@ -65,6 +70,22 @@ func (p *program) leave(ctx context.Context, yes bool) error {
 	fmt.Fprintf(p.stdout, "Left network %s; %s told.\n", p.set.network, plural(left.Told, "node was", "nodes were"))
 	if _, err := os.Stat(left.Folder); err == nil {
 		p.warn("%s is still there: it holds files that are not CredAnt's, or could not be deleted; see the log", left.Folder)
+	}
+	return p.endService(ctx, manager, state)
+}
+
+// endService keeps a service manager from starting what has no keys any more.
+func (p *program) endService(ctx context.Context, manager service.Manager, state service.State) error {
+	if manager == nil {
+		return nil
+	}
+	if state.Active {
+		if err := manager.Stop(ctx, p.set.network); err != nil {
+			return err
+		}
+	}
+	if state.Enabled {
+		fmt.Fprintf(p.stdout, "It is still a service of this host: end that with\n%q.\n", "sudo "+p.withNetwork("credant service uninstall"))
 	}
 	return nil
 }
