@@ -15,7 +15,7 @@ import (
 func (d *Device) Advice() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Clone(d.hosting.advice)
+	return append(slices.Clone(d.hosting.advice), d.openings.given()...)
 }
 
 // advise says what went wrong, and logs it once.
@@ -34,7 +34,7 @@ func (s *hostSide) advise(d *Device, err error) {
 }
 
 func explain(want Desired, err error) string {
-	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	text := oneLine(err)
 	var what, then string
 	switch {
 	case want.Forward != nil && want.Exit != nil:
@@ -57,6 +57,8 @@ func explain(want Desired, err error) string {
 	}
 	return "this host " + what + " (" + text + "): " + then
 }
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func wantedSettings(want Desired) string {
 	var words []string

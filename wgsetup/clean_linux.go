@@ -1,6 +1,7 @@
 package wgsetup
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/credant/credant/wgsetup/embedded"
+	"github.com/credant/credant/wgsetup/firewall"
 )
 
 // Clean takes away what a daemon left of a network: the link with its mark,
@@ -45,11 +47,18 @@ func Clean(network string) (removed []string, err error) {
 	var settings []string
 	inErr := h.inNamespace(func() { settings, err = h.cleanHost(network) })
 	errs = append(errs, inErr, err)
+	var openings []string
+	inErr = h.inNamespace(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), endLimit)
+		defer cancel()
+		openings, err = firewall.Host{}.Close(ctx, network)
+	})
+	errs = append(errs, inErr, err)
 	tables, err := cleanTables(network)
 	errs = append(errs, err)
 	sockets, err := h.cleanSockets()
 	errs = append(errs, err)
-	return slices.Concat(removed, ways, exit, settings, tables, sockets), errors.Join(errs...)
+	return slices.Concat(removed, ways, exit, settings, openings, tables, sockets), errors.Join(errs...)
 }
 
 // cleanSockets removes the sockets that killed processes left of devices which

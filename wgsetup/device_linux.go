@@ -19,15 +19,16 @@ import (
 // Device is this host's WireGuard device of one network. Open makes it, Remove
 // or Detach ends it.
 type Device struct {
-	config  Config
-	host    *host
-	backend backend
-	side    SidePort
-	watch   *watch
-	log     *slog.Logger
-	changes chan struct{}
-	done    chan struct{} // closed by Remove and Detach
-	held    heldPorts
+	config   Config
+	host     *host
+	backend  backend
+	side     SidePort
+	watch    *watch
+	log      *slog.Logger
+	changes  chan struct{}
+	done     chan struct{} // closed by Remove and Detach
+	held     heldPorts
+	openings openings
 
 	mu      sync.Mutex // everything below, and all that changes the host
 	target  target
@@ -307,8 +308,8 @@ func (d *Device) end(remove bool) error {
 	if remove {
 		_, exitErr := d.host.cleanExit(exitTableOf(d.config.Network))
 		d.target.desired = Desired{}
+		err = errors.Join(err, exitErr, d.openings.end(d))
 		d.applyHost()
-		err = errors.Join(err, exitErr)
 	}
 	return errors.Join(err, d.abandon())
 }

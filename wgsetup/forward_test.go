@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/credant/credant/wgsetup/internal/nft"
 	"github.com/credant/credant/wgsetup/internal/nstest"
@@ -190,7 +191,7 @@ func TestForwardOfTwoNetworks(t *testing.T) {
 		n.apply(t, want)
 	}
 	nstest.Must(t, first.Remove())
-	if got := l.b.Run("sysctl", "-n", forwardSetting4, forwardSetting6); got != "1\n1\n" {
+	if got := l.b.Run("sysctl", "-n", forwardSetting4, forwardSetting6, acceptRouters("eth0")); got != "1\n1\n2\n" {
 		t.Errorf("the second network forwards nothing: %s", got)
 	}
 	nstest.Must(t, second.Remove())
@@ -224,9 +225,14 @@ func TestForwardWithoutNftables(t *testing.T) {
 func TestForwardReadOnly(t *testing.T) {
 	l := newForwardLab(t)
 	before := hostState(l.b)
-	b := openNode(t, l.b, Config{Backend: Embedded}, "10.99.0.2/32", "fd99::2/128")
-	want := b.desired()
-	want.Forward = &Forward{Advertised: lanPrefixes}
+	key, err := wgtypes.GeneratePrivateKey()
+	nstest.Must(t, err)
+	var b *Device // which does not run: its thread's settings are not read-only
+	l.b.Do(func() {
+		b, err = Open(t.Context(), Config{Network: "test", Backend: Embedded, PrivateKey: key, Log: testLog(t)})
+		nstest.Must(t, err)
+	})
+	want := Desired{Routes: overlayRoutes, Forward: &Forward{Advertised: lanPrefixes}}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -284,4 +290,51 @@ func TestHostRoutes(t *testing.T) {
 	if len(got) != 8 {
 		t.Errorf("host routes: %s", got)
 	}
+}
+
+// Docker drops what it does not know, and leaves a chain to others.
+func TestForwardThroughDocker(t *testing.T) {
+	l := newForwardLab(t)
+	for _, program := range []string{"iptables", "ip6tables"} {
+		if out, err := l.b.Try(program, "-N", "DOCKER-USER"); err != nil {
+			nstest.Skip(t, "no "+program+": "+out)
+		}
+		l.b.Run(program, "-A", "DOCKER-USER", "-j", "RETURN")
+		l.b.Run(program, "-P", "FORWARD", "DROP")
+		l.b.Run(program, "-A", "FORWARD", "-j", "DOCKER-USER")
+	}
+	before := hostState(l.b)
+	a := openNode(t, l.a, Config{Backend: Embedded}, "10.99.0.1/32", "fd99::1/128")
+	b := openNode(t, l.b, Config{Backend: Embedded}, "10.99.0.2/32", "fd99::2/128")
+	carries := b.desired(a.peer(""))
+	carries.Forward = &Forward{Advertised: lanPrefixes}
+	b.apply(t, carries)
+	want := a.desired(b.behind("192.0.2.2", lanPrefixes...))
+	want.Subnets = lanPrefixes
+	a.apply(t, want)
+	for _, to := range []string{"192.168.1.2", "fd01::2"} {
+		eventually(t, 30*time.Second, to+" answers", func() bool { return tries(l.a, to) })
+	}
+	if advice := b.Advice(); len(advice) > 0 {
+		t.Errorf("advice: %q", advice)
+	}
+	nstest.Must(t, b.Remove())
+	if after := hostState(l.b); after != before {
+		t.Errorf("left behind:\n%s\nbefore:\n%s", after, before)
+	}
+}
+
+// A firewall that nobody opens is told to a person.
+func TestForwardBehindFirewall(t *testing.T) {
+	l := newForwardLab(t)
+	l.b.Nft("table inet filter { chain forward { type filter hook forward priority 0; policy drop; }\n}")
+	b := openNode(t, l.b, Config{Backend: Embedded}, "10.99.0.2/32", "fd99::2/128")
+	want := b.desired()
+	want.Forward = &Forward{Advertised: lanPrefixes}
+	b.apply(t, want)
+	eventually(t, 30*time.Second, "advice", func() bool {
+		return strings.Contains(strings.Join(b.Advice(), "\n"), "nft insert rule inet filter forward iifname credant0 accept")
+	})
+	b.apply(t, b.desired())
+	eventually(t, 30*time.Second, "no advice", func() bool { return len(b.Advice()) == 0 })
 }

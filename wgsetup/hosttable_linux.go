@@ -38,6 +38,7 @@ type hostSide struct {
 func (d *Device) applyHost() (done []Step) {
 	want := d.target.desired
 	s := &d.hosting
+	d.openings.set(d.target.opening(d.config.Network))
 	if want.Forward == nil && want.Exit == nil && s.table == nil && s.asked {
 		s.advice = nil
 		return nil
@@ -120,6 +121,9 @@ func (s *hostSide) open(d *Device) error {
 		return errors.Join(err, t.Close())
 	}
 	s.table, s.record = t, parseRecord(names)
+	if len(names) > 0 {
+		d.openings.left()
+	}
 	s.opened <- t
 	return nil
 }

@@ -53,12 +53,13 @@ func open(ctx context.Context, c Config, kind Backend) (_ *Device, err error) {
 		return nil, err
 	}
 	d := &Device{
-		config:  c,
-		host:    h,
-		log:     c.Log,
-		changes: make(chan struct{}, 1),
-		done:    make(chan struct{}),
-		hosting: hostSide{make: nft.OpenLasting, opened: make(chan *nft.Table, 1)},
+		config:   c,
+		host:     h,
+		log:      c.Log,
+		changes:  make(chan struct{}, 1),
+		done:     make(chan struct{}),
+		openings: openings{changed: make(chan struct{}, 1)},
+		hosting:  hostSide{make: nft.OpenLasting, opened: make(chan *nft.Table, 1)},
 	}
 	defer func() {
 		if err != nil {

@@ -54,9 +54,11 @@ func planHost(d Desired, old record, links hostLinks, read func(path string) str
 	if v6 {
 		// A host that forwards stops to hear routers, unless told twice: before
 		// it begins, for it then forgets those it knew.
-		if read(forwardSetting6) == "0" || p.record.opened(true) {
+		was, _ := others(forwardSetting6)
+		if read(forwardSetting6) == "0" || p.record.opened(true) || was == "0" {
 			for _, l := range slices.Concat([]string{"default"}, links.plain, links.bridges) {
-				if now := read(acceptRouters(l)); now == "1" || p.record.was[acceptRouters(l)] != "" {
+				_, shared := others(acceptRouters(l))
+				if shared || read(acceptRouters(l)) == "1" || p.record.was[acceptRouters(l)] != "" {
 					want(acceptRouters(l), "2")
 				}
 			}

@@ -45,8 +45,6 @@ func (r record) opened(ipv6 bool) bool {
 
 func (r record) links() []string { return slices.Concat(r.plain, r.bridges) }
 
-func (r record) empty() bool { return len(r.was) == 0 }
-
 // names are those of chains.
 func (r record) names() []string {
 	var names []string

@@ -57,6 +57,8 @@ func (d *Device) Run(ctx context.Context) error {
 		}
 	})
 
+	wg.Go(func() { d.openings.run(ctx, d) })
+
 	peers := time.NewTicker(peerCheck)
 	defer peers.Stop()
 	full := time.NewTicker(fullCheck)
@@ -91,6 +93,7 @@ func (d *Device) Run(ctx context.Context) error {
 			}
 		case <-full.C:
 			d.repair(true)
+			d.openings.again()
 			d.compare()
 		}
 	}
