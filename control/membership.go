@@ -114,6 +114,7 @@ func (m *mesh) forgetUntilNewer(now time.Time, p *peer) {
 		}
 	}
 	m.forgotten[p.node] = p.record.Seq
+	m.out.pins = m.routes.choice.unpin(string(p.node.ID())) || m.out.pins
 	m.forget(now, p)
 	m.out.remember = true
 }

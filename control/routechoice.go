@@ -50,71 +50,12 @@ func newRouting(accept []string, exit string, pins map[string]string) *routing {
 // asks tells whether anything of others is wanted.
 func (r *routing) asks() bool { return len(r.accept) > 0 || r.exit != "" }
 
-// routeView is what routes are decided by.
-type routeView struct {
-	members  []routeMember
-	own      []netip.Prefix // that this node advertises
-	overlay  []netip.Prefix
-	host     []netip.Prefix // that the host reaches without the network
-	underlay []underlayUse
-}
-
-type routeMember struct {
-	node    keys.NodePublic
-	name    string   // for a person
-	labels  []string // that it is found by on this host
-	routes  []netip.Prefix
-	working bool
-}
-
-// underlayUse is an address that WireGuard's own packets go to.
-type underlayUse struct {
-	addr netip.Addr
-	what string
-}
-
-// routeState says what became of a route that a node advertises.
-type routeState string
-
-const (
-	routeOffered  routeState = "offered"  // the settings do not name the node
-	routeAccepted routeState = "accepted" // it leads to that node
-	routeStandby  routeState = "standby"  // it leads to another one, which comes first
-	routeRefused  routeState = "refused"
-)
-
-type routeWord struct {
-	prefix netip.Prefix
-	state  routeState
-	reason string
-}
-
-// routePlan is what a review came to.
-type routePlan struct {
-	allowed map[keys.NodePublic][]netip.Prefix
-	subnets []netip.Prefix // what leads into the tunnel, default routes aside
-	words   map[keys.NodePublic][]routeWord
-	notices []string
-	exit    exitPlan
-}
-
-// exitPlan says where all other traffic goes.
-type exitPlan struct {
-	node  keys.NodePublic // zero: no node has the name
-	name  string          // as the user says it; empty: no exit node is asked for
-	state string          // "working", "away", "unknown", "not offered"
-	text  string
-}
-
-func (p routePlan) equal(o routePlan) bool {
-	return maps.EqualFunc(p.allowed, o.allowed, slices.Equal[[]netip.Prefix]) && slices.Equal(p.subnets, o.subnets)
-}
-
 // review decides anew. It reports whether what the host should be has changed, and
 // whether a pin has.
 func (r *routing) review(now time.Time, v routeView) (changed, pinned bool) {
 	r.next = time.Time{}
 	slices.SortFunc(v.members, func(a, b routeMember) int { return a.node.Compare(b.node) })
+	slices.SortFunc(v.underlay, func(a, b underlayUse) int { return cmp.Or(a.addr.Compare(b.addr), cmp.Compare(a.what, b.what)) })
 	working := make(map[keys.NodePublic]time.Time)
 	for _, m := range v.members {
 		if m.working {
@@ -190,12 +131,20 @@ func (r *routing) resolve(word string, v routeView) (found *routeMember, fresh b
 	case len(have) == 0:
 		return nil, false, ""
 	case pinned:
-		return nil, false, fmt.Sprintf("another node has the name now (id %s, before %s): name it by its id if it is the one that you mean, or forget the former one", have[0].node.ID(), id)
+		return nil, false, fmt.Sprintf("another node has the name now (id %s, before %s): if it is the one that you mean, name it by its id", have[0].node.ID(), id)
 	case len(have) > 1:
 		return nil, false, fmt.Sprintf("several nodes have the name: name one by its id: %s", idsOf(have))
 	}
 	r.pins[word] = string(have[0].node.ID())
 	return have[0], true, ""
+}
+
+// unpin lets the names of the settings that mean a node mean another one, and tells
+// whether there were any.
+func (r *routing) unpin(id string) bool {
+	before := len(r.pins)
+	maps.DeleteFunc(r.pins, func(_, pinned string) bool { return pinned == id })
+	return len(r.pins) < before
 }
 
 func idsOf(members []*routeMember) string {
@@ -242,7 +191,10 @@ func (r *routing) choose(now time.Time, v routeView, rank map[keys.NodePublic]in
 		_, accepts := rank[m.node]
 		for _, p := range m.routes {
 			w := routeWord{prefix: p, state: routeOffered}
-			why := v.refuses(p)
+			why := ""
+			if accepts {
+				why = v.refuses(p)
+			}
 			holder, held := holders[p]
 			switch {
 			case isEverything(p), !accepts:
@@ -339,30 +291,4 @@ func (r *routing) chooseExit(v routeView, plan *routePlan) (pinned bool) {
 	}
 	plan.exit = e
 	return fresh
-}
-
-// refuses says why a prefix cannot lead into the tunnel on this host; empty: it can.
-func (v routeView) refuses(p netip.Prefix) string {
-	if why := notRoutable(p); why != "" {
-		return why
-	}
-	if slices.Contains(v.own, p) {
-		return "this node advertises it itself"
-	}
-	for _, o := range v.overlay {
-		if p.Overlaps(o) {
-			return fmt.Sprintf("it overlaps %s, the network's own addresses", o)
-		}
-	}
-	for _, h := range v.host {
-		if h.Bits() <= p.Bits() && h.Contains(p.Addr()) {
-			return fmt.Sprintf("this host reaches %s itself", h)
-		}
-	}
-	for _, u := range v.underlay {
-		if p.Contains(u.addr) {
-			return fmt.Sprintf("it holds %s, where %s is reached", u.addr, u.what)
-		}
-	}
-	return ""
 }

@@ -338,6 +338,24 @@ func TestRoutesRandom(t *testing.T) {
 	}
 }
 
+// The largest book, full of routes: a review must not hold the daemon up.
+func BenchmarkRoutes(b *testing.B) {
+	s := newRouteScene([]string{"all"}, "")
+	for i := range maxMembers {
+		var k keys.NodePublic
+		k[0], k[1] = byte(i), byte(i>>8)
+		m := routeMember{node: k, name: "n", working: true}
+		for j := range 16 {
+			m.routes = append(m.routes, netip.PrefixFrom(netip.AddrFrom4([4]byte{100, byte(i), byte(i >> 8), byte(j)}), 32))
+			s.view.underlay = append(s.view.underlay, underlayUse{netip.AddrFrom4([4]byte{5, byte(i), byte(i >> 8), byte(j)}), "n"})
+		}
+		s.view.members = append(s.view.members, m)
+	}
+	for b.Loop() {
+		s.r.review(s.now, s.view)
+	}
+}
+
 func TestRouteSettings(t *testing.T) {
 	for name, c := range map[string]RouteConfig{
 		"a default route":            {AdvertiseRoutes: pfxs("0.0.0.0/0")},

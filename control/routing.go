@@ -18,7 +18,15 @@ type meshRoutes struct {
 	exit      bool           // this node offers to be an exit node
 	host      []netip.Prefix // that the host reaches without the network
 	changed   bool           // something differs from the last review
+	again     time.Time      // when the next may be
 }
+
+// routePause gathers what changes together: a review looks at what all members say,
+// for a quarter of a second where 4,096 of them advertise all that they may.
+const (
+	routePause    = 100 * time.Millisecond
+	routePauseFor = 100 * time.Microsecond // more for each route
+)
 
 // routeSight is what of a peer matters for routes, when they were reviewed last.
 type routeSight struct {
@@ -40,9 +48,17 @@ func (m *mesh) reviewRoutes(now time.Time) {
 	if due := r.choice.next; !r.changed && (due.IsZero() || now.Before(due)) {
 		return
 	}
+	if now.Before(r.again) {
+		return
+	}
 	r.changed = false
 	before := r.choice.holders
-	changed, pinned := r.choice.review(now, m.routeView())
+	view := m.routeView()
+	r.again = now.Add(routePause)
+	for _, member := range view.members {
+		r.again = r.again.Add(time.Duration(len(member.routes)) * routePauseFor)
+	}
+	changed, pinned := r.choice.review(now, view)
 	m.out.pins = m.out.pins || pinned
 	m.notice("routes", someOf(r.choice.plan.notices, "; "))
 	if !changed {
@@ -67,7 +83,12 @@ func someOf(texts []string, by string) string {
 }
 
 // nextRoutes is when reviewRoutes has something to do by itself.
-func (m *mesh) nextRoutes(sooner func(time.Time)) { sooner(m.routes.choice.next) }
+func (m *mesh) nextRoutes(sooner func(time.Time)) {
+	if m.routes.changed && m.routes.choice.asks() {
+		sooner(m.routes.again)
+	}
+	sooner(m.routes.choice.next)
+}
 
 func (m *mesh) routeView() routeView {
 	v := routeView{own: m.routes.advertise, overlay: m.overlay(), host: slices.Clone(m.routes.host)}
@@ -86,6 +107,11 @@ func (m *mesh) routeView() routeView {
 		if p.installed {
 			add(p.path.Addr.Addr(), p.name())
 			add(p.state.Endpoint.Addr(), p.name())
+		}
+		for _, c := range p.record.Candidates { // where it may be reached next
+			if isGlobal(c.Addr.Addr()) {
+				add(c.Addr.Addr(), p.name())
+			}
 		}
 	}
 	for _, s := range m.relays.all {

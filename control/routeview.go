@@ -1,0 +1,97 @@
+package control
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/credant/credant/discovery/keys"
+)
+
+// routeView is what routes are decided by.
+type routeView struct {
+	members  []routeMember
+	own      []netip.Prefix // that this node advertises
+	overlay  []netip.Prefix
+	host     []netip.Prefix // that the host reaches without the network
+	underlay []underlayUse // in the order of addresses, once reviewed
+}
+
+type routeMember struct {
+	node    keys.NodePublic
+	name    string   // for a person
+	labels  []string // that it is found by on this host
+	routes  []netip.Prefix
+	working bool
+}
+
+// underlayUse is an address that WireGuard's own packets go to.
+type underlayUse struct {
+	addr netip.Addr
+	what string
+}
+
+// routeState says what became of a route that a node advertises.
+type routeState string
+
+const (
+	routeOffered  routeState = "offered"  // the settings do not name the node
+	routeAccepted routeState = "accepted" // it leads to that node
+	routeStandby  routeState = "standby"  // it leads to another one, which comes first
+	routeRefused  routeState = "refused"
+)
+
+type routeWord struct {
+	prefix netip.Prefix
+	state  routeState
+	reason string
+}
+
+// routePlan is what a review came to.
+type routePlan struct {
+	allowed map[keys.NodePublic][]netip.Prefix
+	subnets []netip.Prefix // what leads into the tunnel, default routes aside
+	words   map[keys.NodePublic][]routeWord
+	notices []string
+	exit    exitPlan
+}
+
+// exitPlan says where all other traffic goes.
+type exitPlan struct {
+	node  keys.NodePublic // zero: no node has the name
+	name  string          // as the user says it; empty: no exit node is asked for
+	state string          // "working", "away", "unknown", "not offered"
+	text  string
+}
+
+func (p routePlan) equal(o routePlan) bool {
+	return maps.EqualFunc(p.allowed, o.allowed, slices.Equal[[]netip.Prefix]) && slices.Equal(p.subnets, o.subnets)
+}
+
+// refuses says why a prefix cannot lead into the tunnel on this host; empty: it can.
+func (v routeView) refuses(p netip.Prefix) string {
+	if why := notRoutable(p); why != "" {
+		return why
+	}
+	if slices.Contains(v.own, p) {
+		return "this node advertises it itself"
+	}
+	for _, o := range v.overlay {
+		if p.Overlaps(o) {
+			return fmt.Sprintf("it overlaps %s, the network's own addresses", o)
+		}
+	}
+	for _, h := range v.host {
+		if h.Bits() <= p.Bits() && h.Contains(p.Addr()) {
+			return fmt.Sprintf("this host reaches %s itself", h)
+		}
+	}
+	i, _ := slices.BinarySearchFunc(v.underlay, p.Addr(), func(u underlayUse, a netip.Addr) int { return u.addr.Compare(a) })
+	if i < len(v.underlay) {
+		if u := v.underlay[i]; p.Contains(u.addr) {
+			return fmt.Sprintf("it holds %s, where %s is reached", u.addr, u.what)
+		}
+	}
+	return ""
+}
