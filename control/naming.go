@@ -103,6 +103,7 @@ func (d *daemon) serveNames() {
 	for _, h := range table.Hosts() {
 		entries = append(entries, hostdns.Entry{Addr: h.Addr, Names: h.Names})
 	}
+	n.host.SetReverse(zone.ReverseZones(prefixes))
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.entries = entries

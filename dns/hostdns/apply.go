@@ -39,7 +39,9 @@ func (k *keeper) apply(ctx context.Context, c choice, owner string, entries []En
 		text := resolvconfText(k.c.Domain, c.servers)
 		changed, err = applyResolvconf(ctx, k.c.Root, r.Resolvconf, text, c.first)
 	case ModeHosts:
-		changed, more, err = k.hosts.apply(ctx, entries)
+		if entries != nil {
+			changed, more, err = k.hosts.apply(ctx, entries)
+		}
 	}
 	return changed, more, err
 }

@@ -32,7 +32,7 @@ type Config struct {
 	Interface string // of the network
 	Index     int    // of Interface; 0: looked up by name
 	Domain    string // NETWORK.internal
-	// Reverse are the zones of addresses, like "168.192.in-addr.arpa".
+	// Reverse are the zones of addresses, like "168.192.in-addr.arpa", until SetReverse.
 	Reverse []string
 	// Servers are where the network's names are served, as Set takes them.
 	Servers []netip.AddrPort
@@ -69,7 +69,8 @@ type Host struct {
 
 	mu      sync.Mutex
 	servers []netip.AddrPort
-	entries []Entry
+	entries []Entry // nil: not known yet
+	reverse []string
 	status  Status
 }
 
@@ -81,22 +82,40 @@ func New(c Config) *Host {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	return &Host{c: c, servers: slices.Clone(c.Servers), changed: make(chan struct{}, 1)}
+	return &Host{c: c, servers: slices.Clone(c.Servers), reverse: slices.Clone(c.Reverse), changed: make(chan struct{}, 1)}
 }
 
-// Set says where the names are served and, for ModeHosts, what they are. It
-// returns at once; what is the same as before costs nothing.
+// Set says where the names are served and, for ModeHosts, what they are; nil
+// entries are not known yet, and what a crash left in /etc/hosts stays. It returns
+// at once; what is the same as before costs nothing.
 func (h *Host) Set(servers []netip.AddrPort, entries []Entry) {
 	h.mu.Lock()
-	same := slices.Equal(servers, h.servers) && slices.EqualFunc(entries, h.entries, func(a, b Entry) bool {
+	same := slices.Equal(servers, h.servers) && (entries == nil) == (h.entries == nil) && slices.EqualFunc(entries, h.entries, func(a, b Entry) bool {
 		return a.Addr == b.Addr && slices.Equal(a.Names, b.Names)
 	})
 	if !same {
 		h.servers = slices.Clone(servers)
-		h.entries = make([]Entry, 0, len(entries))
+		h.entries = nil
+		if entries != nil {
+			h.entries = make([]Entry, 0, len(entries))
+		}
 		for _, e := range entries {
 			h.entries = append(h.entries, Entry{Addr: e.Addr, Names: slices.Clone(e.Names)})
 		}
+	}
+	h.mu.Unlock()
+	if !same {
+		signal(h.changed)
+	}
+}
+
+// SetReverse says which zones of addresses are served, when the network's prefixes
+// change.
+func (h *Host) SetReverse(zones []string) {
+	h.mu.Lock()
+	same := slices.Equal(zones, h.reverse)
+	if !same {
+		h.reverse = slices.Clone(zones)
 	}
 	h.mu.Unlock()
 	if !same {

@@ -80,6 +80,9 @@ func (h hostsFile) finish(ctx context.Context) error {
 func (h hostsFile) lock(ctx context.Context) (*os.File, error) {
 	for {
 		f, err := h.open()
+		if errors.Is(err, unix.EROFS) || errors.Is(err, os.ErrPermission) {
+			return nil, fmt.Errorf("open %s: %w: let it be written (lsattr and findmnt tell what forbids it)", h.path, err)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("open %s: %w", h.path, err)
 		}

@@ -130,6 +130,10 @@ func TestResolvedIsKept(t *testing.T) {
 	hasServer(t, "10.20.0.1")
 	finds(t, "nas.home.internal", "10.20.0.7")
 
+	t.Log("other prefixes")
+	h.SetReverse([]string{"30.10.in-addr.arpa"})
+	hasServer(t, "~30.10.in-addr.arpa")
+
 	t.Log("another port")
 	serve(t, true, "127.77.0.1:5300")
 	h.Set(addrPorts("127.77.0.1:5300"), nil)

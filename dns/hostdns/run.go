@@ -31,6 +31,7 @@ func (h *Host) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer func() { k.bus.close() }()
 	k.run(ctx)
 	if errors.Is(context.Cause(ctx), ErrKeep) {
 		return nil
@@ -44,7 +45,6 @@ func (h *Host) Run(ctx context.Context) error {
 	h.mu.Lock()
 	h.status = Status{Mode: ModeOff, Why: "stopped"}
 	h.mu.Unlock()
-	k.bus.close()
 	return err
 }
 

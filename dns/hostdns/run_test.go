@@ -36,7 +36,17 @@ func TestHostsInContainer(t *testing.T) {
 
 	stop(ErrKeep)
 	holds(t, file.path, "10.20.0.8\tnas")
-	t.Log("the next one has nothing to find any more, and the one after is told off")
+	t.Log("the next one leaves it until it knows the names")
+	h = New(Config{Network: "home", Interface: "credant0", Domain: "home.internal", Root: root, Record: root + "/state/home/resolver.json"})
+	h.Set(addrPorts("10.20.0.1:53"), nil)
+	stop = startRun(t, h)
+	inMode(t, h, ModeHosts)
+	holds(t, file.path, "10.20.0.8\tnas")
+	h.Set(addrPorts("10.20.0.1:53"), entry("10.20.0.9"))
+	holds(t, file.path, "10.20.0.9\tnas")
+	stop(ErrKeep)
+
+	t.Log("the next one is told off")
 	h = New(Config{Network: "home", Interface: "credant0", Domain: "home.internal", Mode: ModeOff, Root: root, Record: root + "/state/home/resolver.json"})
 	stop = startRun(t, h)
 	inMode(t, h, ModeOff)

@@ -15,6 +15,7 @@ import (
 func (k *keeper) step(ctx context.Context, now time.Time) (changed bool, again time.Duration) {
 	k.h.mu.Lock()
 	servers, entries := k.h.servers, k.h.entries
+	k.c.Reverse = k.h.reverse
 	k.h.mu.Unlock()
 	if k.c.Mode == ModeOff {
 		if _, err := k.undo(ctx, ""); err != nil {
