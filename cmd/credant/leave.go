@@ -10,7 +10,6 @@ import (
 
 	"github.com/credant/credant/cmd/internal/cli"
 	"github.com/credant/credant/control/localapi"
-	"github.com/credant/credant/deploy/service"
 	"github.com/spf13/cobra"
 )
 
@@ -20,9 +19,9 @@ func (p *program) leaveCommand() *cobra.Command {
 		Use:   "leave",
 		Short: "Leave the network for good",
 		Long: `Leave the network for good: tell the other nodes, so that this node's names and
-addresses are free at once, take the network down, and delete its keys and state
-on this host. To join again takes the passphrase, and makes a new node. Settings
-in /etc/credant stay.
+addresses are free at once, take the network down, and delete its keys, its state
+and its service on this host. To join again takes the passphrase, and makes a new
+node. Settings in /etc/credant stay.
 
 To go for a while, use "credant down": it keeps the keys.`,
 		Example: `  sudo credant leave
@@ -54,16 +53,15 @@ func (p *program) leave(ctx context.Context, yes bool) error {
 			return err
 		}
 	}
-	manager, state := p.serviceState(ctx)
 	if !running {
 		if err := p.leaveDown(); err != nil {
 			return err
 		}
-		return p.endService(ctx, manager, state)
+		return p.endService(ctx)
 	}
-	ctx, cancel := context.WithTimeout(ctx, downLimit)
+	limited, cancel := context.WithTimeout(ctx, downLimit)
 	defer cancel()
-	left, err := p.client().Leave(ctx)
+	left, err := p.client().Leave(limited)
 	if err != nil {
 		return p.notUp(err)
 	}
@@ -71,23 +69,7 @@ func (p *program) leave(ctx context.Context, yes bool) error {
 	if _, err := os.Stat(left.Folder); err == nil {
 		p.warn("%s is still there: it holds files that are not CredAnt's, or could not be deleted; see the log", left.Folder)
 	}
-	return p.endService(ctx, manager, state)
-}
-
-// endService keeps a service manager from starting what has no keys any more.
-func (p *program) endService(ctx context.Context, manager service.Manager, state service.State) error {
-	if manager == nil {
-		return nil
-	}
-	if state.Active {
-		if err := manager.Stop(ctx, p.set.network); err != nil {
-			return err
-		}
-	}
-	if state.Enabled {
-		fmt.Fprintf(p.stdout, "It is still a service of this host: end that with\n%q.\n", "sudo "+p.withNetwork("credant service uninstall"))
-	}
-	return nil
+	return p.endService(ctx)
 }
 
 // leaveDown leaves a network that is not up: nobody can be told.

@@ -48,3 +48,17 @@ func (p *program) serviceUninstall(ctx context.Context) error {
 		network, kept, "sudo "+p.withNetwork("credant service install"))
 	return nil
 }
+
+// endService removes the service of a network that this host has left: without a
+// key it would fail with each start of the host.
+func (p *program) endService(ctx context.Context) error {
+	manager, _ := p.serviceState(ctx)
+	if manager == nil || p.set.socket != p.socketOf(p.set.network) {
+		return nil
+	}
+	plan, err := manager.Uninstall(ctx, p.set.network)
+	if err != nil {
+		return err
+	}
+	return service.Apply(ctx, plan, func(s service.Step) { fmt.Fprintf(p.stdout, "%s: %s\n", manager.Name(), s) })
+}

@@ -1,6 +1,7 @@
 package localapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -149,12 +150,17 @@ func handler(ctx context.Context, d Daemon) http.Handler {
 	return mux
 }
 
+// writeJSON gives the length, so that an answer which is flushed is whole: the
+// daemon may end before the handler returns.
 func writeJSON(w http.ResponseWriter, code int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	enc := json.NewEncoder(w)
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(v) // the reader went away: nobody is left to tell
+	_ = enc.Encode(v) // of types that can be written
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	w.WriteHeader(code)
+	_, _ = w.Write(body.Bytes()) // the reader went away: nobody is left to tell
 }
 
 func writeError(w http.ResponseWriter, code int, err error) {
