@@ -18,9 +18,8 @@
 // installed (peer.go), its session started (session.go), followed (follow.go),
 // moved to better paths (swaps.go), found again where they fail (recover.go).
 // relays.go chooses relays; mapping.go, punch.go, notes.go, uplinks.go and mtu.go each
-// serve paths in their way. What others are to know is signed in publish.go; addresses
-// are claimed in addressing.go, subnet.go; people change names and membership in
-// membership.go, leave.go. state.go keeps keys.
+// serve paths in their way. publish.go signs what others are to know, addressing.go and
+// subnet.go claim addresses, membership.go and leave.go change names and membership.
 //
 // Run needs CAP_NET_ADMIN and CAP_NET_RAW. Start at Run, then mesh.go.
 package control

@@ -115,6 +115,7 @@ func (m *mesh) forgetUntilNewer(now time.Time, p *peer) {
 	}
 	m.forgotten[p.node] = p.record.Seq
 	m.out.pins = m.routes.choice.unpin(string(p.node.ID())) || m.out.pins
+	m.book.Pin(p.node, false)
 	m.forget(now, p)
 	m.out.remember = true
 }
@@ -142,7 +143,8 @@ func (m *mesh) gone(now time.Time, r wire.Record) {
 	if r.Departed {
 		m.event("left", p.name(), p.name()+" has left the network", false)
 	}
-	m.greeter.Lost(p.node) // whoever comes to its address is somebody else
+	m.greeter.Lost(p.node)    // whoever comes to its address is somebody else
+	m.book.Pin(p.node, false) // where the book is full, those who are here matter more
 	m.forget(now, p)
 	m.out.remember = true
 }

@@ -68,7 +68,7 @@ func (o ownNames) save(stateDir, network string) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(filepath.Join(networkDir(stateDir, network), ownNamesFile), append(b, '\n')); err != nil {
+	if err := replaceFileDurably(filepath.Join(networkDir(stateDir, network), ownNamesFile), append(b, '\n')); err != nil {
 		return fmt.Errorf("keep this node's names: %w", err)
 	}
 	return nil

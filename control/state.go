@@ -126,9 +126,11 @@ func loadIdentity(stateDir, network string) (id identity, notice string, err err
 		if err := os.Rename(path, aside); err != nil {
 			return identity{}, "", fmt.Errorf("set the other machine's keys aside: %w", err)
 		}
-		// The port, the addresses and the sequence number were the other's too.
-		if err := os.Remove(filepath.Join(dir, "memory.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return identity{}, "", fmt.Errorf("forget the other machine's settings: %w", err)
+		// The port, the addresses, the sequence number and the names were the other's too.
+		for _, name := range []string{"memory.json", ownNamesFile} {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return identity{}, "", fmt.Errorf("forget the other machine's settings: %w", err)
+			}
 		}
 		id, err = newIdentity(dir, mark)
 		return id, "this machine's id has changed (a cloned image?): the old keys were set aside as " + filepath.Base(aside) + " and new ones made", err
@@ -231,13 +233,23 @@ func (m memory) save(stateDir, network string) error {
 // replaceFile writes a file in the place of another, whole or not at all, for its
 // owner alone.
 func replaceFile(path string, content []byte) error {
+	return replaceFileBy(path, content, func(*os.File) error { return nil })
+}
+
+// replaceFileDurably does so and waits for the disk: what is in it was said by a
+// person, and a damaged file would keep the daemon from its next start.
+func replaceFileDurably(path string, content []byte) error {
+	return replaceFileBy(path, content, (*os.File).Sync)
+}
+
+func replaceFileBy(path string, content []byte, sync func(*os.File) error) error {
 	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(tmp.Name()) // gone already when all went well
 	_, err = tmp.Write(content)
-	if err := errors.Join(err, tmp.Close()); err != nil {
+	if err := errors.Join(err, sync(tmp), tmp.Close()); err != nil {
 		return err
 	}
 	return os.Rename(tmp.Name(), path)

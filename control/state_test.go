@@ -56,6 +56,9 @@ func TestClonedImageGetsNewKeys(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := (ownNames{Name: "of-the-other"}).save(dir, "home"); err != nil {
+		t.Fatal(err)
+	}
 	clone, notice, err := loadIdentity(dir, "home")
 	if err != nil {
 		t.Fatal(err)
@@ -68,6 +71,9 @@ func TestClonedImageGetsNewKeys(t *testing.T) {
 	}
 	if clone.node.Public() == first.node.Public() || !strings.Contains(notice, "cloned image") {
 		t.Errorf("notice %q, same key %v: want new keys and word of it", notice, clone.node.Public() == first.node.Public())
+	}
+	if own, err := loadOwnNames(dir, "home"); err != nil || own.Name != "" {
+		t.Errorf("it is still called %q (error %v)", own.Name, err)
 	}
 	aside, err := filepath.Glob(path + ".of-another-machine-*")
 	if err != nil || len(aside) != 1 {

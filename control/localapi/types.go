@@ -164,7 +164,7 @@ type PingReply struct {
 // in which it happened.
 type Event struct {
 	Time  time.Time `json:"time"`
-	Kind  string    `json:"kind"` // "source", "nat", "found", "met", "path", "handshake", "lost", "notice"
+	Kind  string    `json:"kind"` // "source", "nat", "found", "met", "path", "handshake", "lost", "left", "notice"
 	Text  string    `json:"text"` // one line, plain words
 	Peer  string    `json:"peer,omitempty"`
 	Ready bool      `json:"ready,omitempty"` // the peer can be used now
