@@ -106,14 +106,21 @@ func (c *channel) awaitReady(ctx context.Context) error {
 	}
 }
 
-// next reserves a number for a script.
-func (c *channel) next() (int, chan int) {
+// number is one that was not given before.
+func (c *channel) number() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last++
-	w := make(chan int, 1)
-	c.waiting[c.last] = w
-	return c.last, w
+	return c.last
+}
+
+// next reserves a number for a script.
+func (c *channel) next() (int, chan int) {
+	n, w := c.number(), make(chan int, 1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting[n] = w
+	return n, w
 }
 
 // run has the agent run script n, whose number next gave, and returns its exit code.

@@ -79,6 +79,11 @@ func (m *Machine) lay(c Config, kernel vm.Kernel) error {
 			return fmt.Errorf("write file for the machine: %w", err)
 		}
 	}
+	for name, from := range c.Files {
+		if err := copyFile(from, m.path("share", name)); err != nil {
+			return err
+		}
+	}
 	if len(c.Seed) > 0 {
 		return m.writeSeed(c.Seed)
 	}

@@ -26,6 +26,8 @@ type Config struct {
 	Seed map[string]string
 	// Credentials are systemd's, given as a hypervisor does, in the SMBIOS tables.
 	Credentials map[string]string
+	// Files are there from the start: the host's files by their names in /run/image.
+	Files map[string]string
 	// Clock is what the machine's clock shows when it is switched on; zero is the right time.
 	Clock  time.Time
 	Memory int // MiB; zero is 1024

@@ -80,34 +80,32 @@ func (m *Machine) Await(t testing.TB, limit time.Duration, script string) string
 // Put copies a file of the host into the machine, with its mode, and makes the directories above it.
 func (m *Machine) Put(t testing.TB, from, to string) {
 	t.Helper()
-	name, err := m.share(from)
-	if err != nil {
+	name := fmt.Sprintf("put-%d", m.channel.number())
+	if err := copyFile(from, m.path("share", name)); err != nil {
 		t.Fatal(err)
 	}
+	name = "/run/image/" + name
 	m.Do(t, fmt.Sprintf("install -D -m $(stat -c %%a %[1]s) %[1]s %[2]s && rm %[1]s", name, quote(to)))
 }
 
-// share lays a copy of a file where the guest sees it, and returns its path there.
-func (m *Machine) share(from string) (string, error) {
+// copyFile makes a file with the content and mode of another.
+func copyFile(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
-		return "", fmt.Errorf("open file for the machine: %w", err)
+		return fmt.Errorf("open file for the machine: %w", err)
 	}
 	defer in.Close()
 	info, err := in.Stat()
 	if err != nil {
-		return "", fmt.Errorf("look at file for the machine: %w", err)
+		return fmt.Errorf("look at file for the machine: %w", err)
 	}
-	out, err := os.CreateTemp(m.path("share"), "put-")
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm())
 	if err != nil {
-		return "", fmt.Errorf("make file for the machine: %w", err)
+		return fmt.Errorf("make file for the machine: %w", err)
 	}
 	defer out.Close()
 	if _, err := io.Copy(out, in); err != nil {
-		return "", fmt.Errorf("copy file for the machine: %w", err)
+		return fmt.Errorf("copy file for the machine: %w", err)
 	}
-	if err := out.Chmod(info.Mode().Perm()); err != nil {
-		return "", fmt.Errorf("set mode of file for the machine: %w", err)
-	}
-	return "/run/image/" + out.Name()[len(m.path("share"))+1:], nil
+	return nil
 }
