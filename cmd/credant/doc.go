@@ -8,6 +8,6 @@
 // passphrase.go where the passphrase does, background.go how the daemon is
 // started, render.go how a status looks.
 //
-// Exit codes: 0 done, 1 failed, 2 wrong usage. Errors are one line on stderr
+// Exit codes: 0 done, 1 failed, 2 wrong usage (78 as a service). Errors are one line on stderr
 // and end with what to do next.
 package main

@@ -60,8 +60,17 @@ func (p *program) execute(ctx context.Context, args []string) int {
 	if p.journal = systemd.IsJournal(p.stderr, p.getenv("JOURNAL_STREAM")); p.journal {
 		p.stderr = systemd.JournalWriter{To: p.stderr, Program: "credant"}
 	}
-	return cli.Run(ctx, p.rootCommand(), args, p.stdin, p.stdout, p.stderr)
+	code := cli.Run(ctx, p.rootCommand(), args, p.stdin, p.stdout, p.stderr)
+	if code == cli.ExitUsage && systemd.NewNotifier(p.getenv("NOTIFY_SOCKET")).Listens() {
+		return exitConfig
+	}
+	return code
 }
+
+// exitConfig is EX_CONFIG of sysexits.h: what was given to a service is wrong,
+// and trying again does not mend it. A panic ends a Go program with 2, which
+// means wrong usage to people alone.
+const exitConfig = 78
 
 func (p *program) rootCommand() *cobra.Command {
 	p.flags = p.set.flagSet()
