@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
+	"github.com/credant/credant/wgsetup/firewall"
 	"github.com/credant/credant/wgsetup/internal/nft"
 )
 
@@ -38,9 +38,9 @@ type hostSide struct {
 func (d *Device) applyHost() (done []Step) {
 	want := d.target.desired
 	s := &d.hosting
-	d.openings.set(d.target.opening(d.config.Network))
 	if want.Forward == nil && want.Exit == nil && s.table == nil && s.asked {
 		s.advice = nil
+		d.openings.set(nil)
 		return nil
 	}
 	var err error
@@ -54,7 +54,13 @@ func (d *Device) applyHost() (done []Step) {
 			done, err = append(done, undone...), errors.Join(err, undoErr)
 		}
 	})
-	s.advise(d, errors.Join(inErr, err))
+	err = errors.Join(inErr, err)
+	var opening *firewall.Opening
+	if err == nil {
+		opening = d.target.opening(d.config.Network)
+	}
+	d.openings.set(opening)
+	s.advise(d, err)
 	return done
 }
 
@@ -255,50 +261,4 @@ func (h *host) cleanHost(network string) (removed []string, err error) {
 		removed = append(removed, fmt.Sprintf("setting %s, put back to %s", w.name(), w.value))
 	}
 	return removed, errors.Join(errs...)
-}
-
-const proc = "/proc/sys/"
-
-// readSetting returns "" for a setting that there is not.
-func readSetting(path string) string {
-	b, err := os.ReadFile(proc + path)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
-}
-
-func writeSetting(s setting) error {
-	f, err := os.OpenFile(proc+s.path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(s.value)
-	return errors.Join(err, f.Close())
-}
-
-// name is what sysctl calls it.
-func (s setting) name() string {
-	// A dot in a link's name is a slash for sysctl.
-	return strings.NewReplacer("/", ".", ".", "/").Replace(s.path)
-}
-
-// strictFilter says whether a link drops what does not come in by the way back
-// (RFC 3704).
-func strictFilter() bool {
-	links, err := linkSettings()
-	if err != nil {
-		return true
-	}
-	return slices.ContainsFunc(append(links, "all"), func(l string) bool {
-		return readSetting("net/ipv4/conf/"+l+"/rp_filter") == "1"
-	})
-}
-
-func linkSettings() (names []string, err error) {
-	entries, err := os.ReadDir(proc + "net/ipv4/conf")
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names, err
 }

@@ -25,6 +25,8 @@ type openings struct {
 	text   string            // of want
 	used   bool              // something may be open
 	advice []string
+	ended  bool
+	cancel context.CancelFunc // of tools that run
 }
 
 // endLimit bounds what tools take at the end.
@@ -83,10 +85,17 @@ func (o *openings) run(ctx context.Context, d *Device) {
 func (o *openings) follow(ctx context.Context, d *Device) {
 	o.running.Lock()
 	defer o.running.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	o.mu.Lock()
 	want, used := o.want, o.used
 	o.used = used || want != nil
+	o.cancel = cancel
+	ended := o.ended
 	o.mu.Unlock()
+	if ended {
+		return
+	}
 	var r firewall.Result
 	var err error
 	inErr := d.host.inNamespace(func() {
@@ -117,15 +126,18 @@ func (o *openings) follow(ctx context.Context, d *Device) {
 	o.used = want != nil || err != nil
 }
 
-// end closes what may be open.
-func (o *openings) end(d *Device) (err error) {
-	o.running.Lock()
-	defer o.running.Unlock()
+// end lets no tool run any more, after those that close what may be open.
+func (o *openings) end(d *Device, remove bool) (err error) {
 	o.mu.Lock()
 	used := o.used || o.want != nil
-	o.want, o.text, o.used = nil, "", false
+	o.ended = true
+	if o.cancel != nil {
+		o.cancel()
+	}
 	o.mu.Unlock()
-	if !used {
+	o.running.Lock()
+	defer o.running.Unlock()
+	if !used || !remove {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), endLimit)

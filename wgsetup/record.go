@@ -71,8 +71,9 @@ func parseRecord(names []string) record {
 		}
 		switch kind + "/" {
 		case recordWas:
+			// All settings here are one of two.
 			i := strings.LastIndexByte(text, '/')
-			if i > 0 && settable(text[:i]) {
+			if i > 0 && settable(text[:i]) && (text[i+1:] == "0" || text[i+1:] == "1") {
 				r.was[text[:i]] = text[i+1:]
 			}
 		case recordPlain:
