@@ -110,3 +110,10 @@ func isDBusError(err error, name string) bool {
 	var e dbus.Error
 	return errors.As(err, &e) && e.Name == name
 }
+
+// isGone tells that systemd-resolved went away during a call, or before.
+func isGone(err error) bool {
+	return errors.Is(err, dbus.ErrClosed) || errors.Is(err, context.DeadlineExceeded) ||
+		isDBusError(err, "org.freedesktop.DBus.Error.NoReply") || isDBusError(err, "org.freedesktop.DBus.Error.ServiceUnknown") ||
+		isDBusError(err, "org.freedesktop.DBus.Error.NameHasNoOwner") || isDBusError(err, "org.freedesktop.DBus.Error.Disconnected")
+}

@@ -61,7 +61,7 @@ type keeper struct {
 	pace   pace
 	mode   string    // in use
 	told   string    // of mode and error, last logged
-	lost   time.Time // when systemd-resolved went away; zero: it is there, or was never used
+	lost   time.Time // when systemd-resolved went away; zero: it is not missed
 	// ruled is whose link has got its DefaultRoute by us: the owner of the name
 	// on the bus and the index.
 	ruled string

@@ -45,10 +45,16 @@ func (k *keeper) step(ctx context.Context, now time.Time) (changed bool, again t
 		if ctx.Err() != nil {
 			return changed, 0
 		}
+		if err != nil && c.mode == k.mode && isGone(err) {
+			if again := k.await(now); again > 0 {
+				return changed, min(again, minRetry)
+			}
+		}
 		if err != nil {
 			failed = append(failed, err.Error())
 			continue
 		}
+		k.lost = time.Time{}
 		if k.c.Mode == ModeAuto && c.mode == ModeHosts && len(failed) > 0 {
 			s.Why = strings.Join(failed, "; ")
 		}
@@ -127,9 +133,13 @@ func (k *keeper) findResolved(ctx context.Context) (owner string, err error) {
 // restarted before the host is pointed elsewhere.
 func (k *keeper) awaitResolved(there bool, now time.Time) time.Duration {
 	if there || k.mode != ModeResolved {
-		k.lost = time.Time{}
 		return 0
 	}
+	return k.await(now)
+}
+
+// await is what is left of the time that systemd-resolved may be away.
+func (k *keeper) await(now time.Time) time.Duration {
 	if k.lost.IsZero() {
 		k.lost = now
 	}
