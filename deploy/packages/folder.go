@@ -21,6 +21,8 @@ func (r *release) folder(context.Context) error {
 		"deploy/credant-relay.service":    "share/systemd/credant-relay.service",
 		"deploy/openrc/credant":           "share/openrc/credant",
 		"deploy/procd/credant":            "share/procd/credant",
+		"deploy/container/Containerfile":  "container/Containerfile",
+		"deploy/container/state/README":   "container/state/README",
 	} {
 		b, err := os.ReadFile(filepath.Join(r.root, from))
 		if err != nil {
