@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -34,8 +33,8 @@ func (ls *listeners) close() {
 }
 
 // bind makes the listeners those that are wanted, as far as they can be had, and returns the new ones, which are not
-// served yet.
-func (ls *listeners) bind(ctx context.Context, want []netip.AddrPort, log *slog.Logger) (fresh listeners) {
+// served yet, and what could not be had.
+func (ls *listeners) bind(ctx context.Context, want []netip.AddrPort) (fresh listeners, refusal error) {
 	old := *ls
 	var refused []error
 	take := func(addr netip.AddrPort) *listener {
@@ -66,11 +65,8 @@ func (ls *listeners) bind(ctx context.Context, want []netip.AddrPort, log *slog.
 			l.close()
 		}
 	}
-	if len(refused) > 0 {
-		log.Warn("some addresses cannot serve names", "served", next.addrs(), "err", errors.Join(refused...))
-	}
 	*ls = next
-	return fresh
+	return fresh, errors.Join(refused...)
 }
 
 // steps are sets of addresses to serve, the best first. The next one is for when nothing of those before can be had.

@@ -80,6 +80,7 @@ func (s *Server) Rebind(listen []netip.AddrPort) {
 // Run serves until ctx ends. It returns nil then, and no other error: a host without names is better than none.
 func (s *Server) Run(ctx context.Context) error {
 	var open listeners
+	var warned string
 	defer func() {
 		open.close()
 		s.setServed(nil)
@@ -88,7 +89,14 @@ func (s *Server) Run(ctx context.Context) error {
 		s.mu.Lock()
 		want := s.want
 		s.mu.Unlock()
-		fresh := open.bind(ctx, want, s.log)
+		fresh, refusal := open.bind(ctx, want)
+		switch {
+		case refusal == nil:
+			warned = ""
+		case refusal.Error() != warned && ctx.Err() == nil:
+			warned = refusal.Error()
+			s.log.Warn("some addresses cannot serve names", "addr", open.addrs(), "err", refusal)
+		}
 		if s.setServed(open.addrs()) {
 			s.log.Info("names served", "addr", open.addrs())
 			s.changed(open.addrs())
