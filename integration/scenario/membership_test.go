@@ -71,7 +71,7 @@ func trio(t *testing.T) (w *world, a, b, c *node) {
 	a, b, c = w.join(home.Host("alice")), w.join(home.Host("bob")), w.join(home.Host("carol"))
 	c.Unnamed = true
 	w.build()
-	w.flags = []string{"--no-dht", "--no-stun", "--no-port-mapping", "--dns", "off"}
+	w.flags = []string{"--no-dht", "--no-stun", "--no-port-mapping", "--dns", "hosts"}
 	return w, a, b, c
 }
 
