@@ -7,6 +7,7 @@
 //	openrc/credant             /etc/init.d/credant (0755)
 //	procd/credant              /etc/init.d/credant (0755) on OpenWrt
 //	credant-relay.service      /usr/lib/systemd/system/credant-relay.service
+//	cloud-init/                what a cloud hands a machine that shall join by itself
 //
 // The first three start /usr/bin/credant, the relay's /usr/local/bin/credant-relay:
 // whoever puts the program elsewhere replaces that path.
