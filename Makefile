@@ -72,7 +72,7 @@ test-kernel: build bin/vmrun ## WireGuard of Debian's kernel, in QEMU (as root)
 
 .PHONY: test-image
 test-image: build ## services, a first boot and a reboot on a Debian with systemd, in QEMU (as root)
-	go test -count=1 -timeout 15m ./integration/image/...
+	go test -count=1 -timeout 30m ./integration/image/...
 
 .PHONY: bin/vmrun
 bin/vmrun:

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -116,14 +117,17 @@ func testTraffic(t *testing.T, m *Machine) {
 func testSandbox(t *testing.T, m *Machine) {
 	m.Put(t, "testdata/sandbox.sh", "/usr/local/lib/sandbox.sh")
 	m.Do(t, "mkdir -p /home/probe && echo secret >/home/probe/secret && chmod 600 /home/probe/secret && chown 1000 /home/probe/secret")
-	out := m.Do(t, `systemctl start firewalld
+	// Firewalld and ufw are Python: a minute each in an emulator that has to share its host.
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	r, err := m.Run(ctx, `systemctl start firewalld || exit
 		sed -e 's|^ExecStart=.*|ExecStart=/bin/bash /usr/local/lib/sandbox.sh|; s|^Type=.*|Type=oneshot|; /^Restart=/d; /^Watchdog/d' \
 			/etc/systemd/system/credant@.service >/run/systemd/system/probe@.service
-		systemctl daemon-reload && systemctl start probe@home
+		systemctl daemon-reload && systemctl start probe@home || exit
 		journalctl -q -o cat _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID probe@home) _COMM=bash
 		systemctl stop firewalld; rm /run/systemd/system/probe@.service`)
-	if out != "" {
-		t.Errorf("the sandbox:\n%s", out)
+	if err != nil || r.Code != 0 || r.Stdout != "" {
+		t.Errorf("the sandbox: %v, exit code %d\n%s%s", err, r.Code, r.Stdout, r.Stderr)
 	}
 }
 
