@@ -142,9 +142,7 @@ func exitNode(t *testing.T, backend string) {
 	v.laptop.reach(v.gate, 30*time.Second)
 	v.webReached(v.byGate)
 	v.lanReached()
-	if got := v.exitState(); got != "working" {
-		t.Errorf("the exit node is %q", got)
-	}
+	v.eventually(time.Minute, "the exit node is known to work", func() bool { return v.exitState() == "working" })
 	v.friend.up() // is found by the LAN alone
 	if reply, _ := v.laptop.reach(v.friend, 30*time.Second); reply.Path != "lan" {
 		t.Errorf("the friend is reached by %s", reply.Path)
