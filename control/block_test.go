@@ -192,6 +192,9 @@ func TestRoutesReachTheDevice(t *testing.T) {
 		t.Fatal("never connected")
 	}
 	w.run(10*time.Second, nil)
+	if e := asks.mesh.statusExit(); e == nil || e.State != "working" {
+		t.Errorf("exit node: %+v", e)
+	}
 	if got := of(asks); !slices.Contains(got, pfx("192.168.7.0/24")) || !slices.Contains(got, everything4) {
 		t.Errorf("allowed IPs: %v", got)
 	}
