@@ -15,7 +15,7 @@ type routeView struct {
 	own      []netip.Prefix // that this node advertises
 	overlay  []netip.Prefix
 	host     []netip.Prefix // that the host reaches without the network
-	underlay []underlayUse // in the order of addresses, once reviewed
+	underlay []underlayUse  // in the order of addresses, once reviewed
 }
 
 type routeMember struct {
