@@ -10,6 +10,7 @@ export CREDANT_RELAY_BIN := $(CURDIR)/bin/credant-relay
 
 SCENARIOS := ./integration/scenario
 MATRIX := ./integration/matrix
+PAGES := ./integration/pages
 # Packages whose tests have a part that needs kernel WireGuard; it runs in the VM.
 KERNEL := ./wgsetup ./wgsetup/sideport ./wgsetup/internal/nft
 
@@ -30,6 +31,10 @@ build: ## both programs in bin: static, reproducible, stamped
 packages: ## deb, rpm, apk and archlinux packages, SPK and install.sh's folder, in bin/release
 	cd deploy/packages && go run . -version '$(VERSION)' -out '$(CURDIR)/bin/release'
 
+.PHONY: docs
+docs: build ## the pages of reference in docs, from what the programs say of themselves
+	cd deploy/packages && go run . -docs '$(CURDIR)/bin'
+
 .PHONY: demo
 demo: ## two machines behind NATs find each other (as root)
 	@integration/deps demo
@@ -47,14 +52,15 @@ test: deps lint build bin/vmrun ## everything; a test that cannot run fails (as 
 
 .PHONY: test-unit
 test-unit: build ## every package, race detector on where it can be
-	go test -race -skip '/kernel$$|^TestSimulation$$' $$(go list ./... | grep -v -e /integration/scenario -e /integration/matrix -e /integration/image)
+	go test -race -skip '/kernel$$|^TestSimulation$$' $$(go list ./... | grep -v -e /integration/scenario -e /integration/matrix -e /integration/image -e /integration/pages)
 	go test ./discovery/mainline ./discovery/gossip ./control/relayd
 	cd deploy/packages && go test ./...
 
 .PHONY: test-integration
-test-integration: build ## the programs in a small internet (as root)
+test-integration: build ## the programs in a small internet, and what the pages show (as root)
 	go test -count=1 -timeout 15m -parallel 12 -skip '^TestKernel|^TestIdle' $(SCENARIOS)
 	go test -count=1 -timeout 5m $(MATRIX)
+	go test -count=1 -timeout 10m -skip '^TestMachine$$' $(PAGES)
 
 .PHONY: matrix
 matrix: deps build ## every two kinds of NAT, how they meet; writes docs/matrix.md (as root, an hour or two)
@@ -73,6 +79,7 @@ test-kernel: build bin/vmrun ## WireGuard of Debian's kernel, in QEMU (as root)
 .PHONY: test-image
 test-image: build ## services, a first boot and a reboot on a Debian with systemd, in QEMU (as root)
 	go test -count=1 -timeout 30m ./integration/image/...
+	go test -count=1 -timeout 15m -run '^TestMachine$$' $(PAGES)
 
 .PHONY: bin/vmrun
 bin/vmrun:

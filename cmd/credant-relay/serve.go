@@ -46,7 +46,7 @@ func (p *program) serve(ctx context.Context) error {
 		if err := info.Write(p.stdout); err != nil {
 			c.Log.Warn("tell how to reach the relay", "err", err)
 		}
-		notify.Send(fmt.Sprintf("READY=1\nSTATUS=--relay %s", info.Give[0]))
+		notify.Ready(fmt.Sprintf("STATUS=--relay %s", info.Give[0]))
 	})
 }
 

@@ -62,7 +62,7 @@ func (p *program) foreground(ctx context.Context) error {
 	}
 	err := p.node.run(ctx, c, func() {
 		p.announce()
-		notify.Send("READY=1")
+		notify.Ready()
 	})
 	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
 		return nil // ended as it was asked to

@@ -46,6 +46,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	programs := flags.String("programs", "", "folder of programs that are built already, as a release has them, this host's too (default: build them)")
 	formats := flags.String("formats", "deb,rpm,apk,archlinux,spk", "what to write besides install.sh's folder")
 	arches := flags.String("arch", "amd64,arm64", "architectures, in Go's words")
+	docs := flags.String("docs", "", "only write the pages of reference in docs, from the programs in this folder")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -53,6 +54,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var err error
 	if r.root, err = filepath.Abs(*root); err != nil {
 		return fmt.Errorf("find repository: %w", err)
+	}
+	if *docs != "" {
+		r.native = *docs
+		return r.writeReferences(ctx)
 	}
 	if r.out, err = filepath.Abs(cmp.Or(*out, filepath.Join(r.root, "bin", "release"))); err != nil {
 		return fmt.Errorf("find folder of the release: %w", err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -80,13 +79,9 @@ func (r *release) build(ctx context.Context, arch, folder string) error {
 // the release's folder that is the same for every architecture.
 func (r *release) manuals(ctx context.Context) error {
 	for _, name := range names {
-		out, err := r.output(ctx, filepath.Join(r.native, name), "reference")
+		command, err := r.command(ctx, name)
 		if err != nil {
 			return err
-		}
-		var command manual.Command
-		if err := json.Unmarshal([]byte(out), &command); err != nil {
-			return fmt.Errorf("read what %s reference prints: %w", name, err)
 		}
 		settings, err := os.ReadFile(filepath.Join(r.root, "docs", settingsOf[name]))
 		if err != nil {

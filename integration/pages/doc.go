@@ -16,5 +16,7 @@
 // Other languages (toml, yaml, text) are for settings and drawings. Commands anywhere else fail the test, and code in a
 // sentence that begins with the name of a program must be a command that it has, with flags that it has.
 //
-// Needs root, like the lab. Start at page.go, then session.go.
+// What troubleshooting.md says that programs print stands in their source, see messages_test.go.
+//
+// Needs root, like the lab; TestMachine also what integration/image needs. Start at page.go, then session.go.
 package pages

@@ -23,27 +23,27 @@ const (
 
 // asks are commands that only look, which are asked again until they see what the page shows: a reader is slower than
 // a test.
-var asks = regexp.MustCompile(`^(sudo )?(credant (status|ping|dns$|dns --|relays|netcheck|block$|service status)|ping|dig|getent|curl|smbclient|resolvectl|nc)\b`)
+var asks = regexp.MustCompile(`^(sudo )?(credant (status|ping|dns$|dns --|relays|netcheck|block$|service status)|ping|dig|getent|curl|smbclient|resolvectl|nc|systemctl (status|is-active)|journalctl)\b`)
 
 // relayLine is how a relay says what to give to nodes.
 var relayLine = regexp.MustCompile(`#([a-z2-7]{52})\b`)
 
 // play does what a page does, in its order.
-func (s *scene) play(t *testing.T, p page) {
+func play(t *testing.T, p page, do func(context.Context, step) error) {
 	for _, step := range p.steps {
-		host := s.hosts[step.host]
-		if host == nil {
-			t.Fatalf("%s:%d: no host is called %q", p.name, step.line, step.host)
-		}
 		began := time.Now()
-		if err := s.do(t.Context(), host, step); err != nil {
+		if err := do(t.Context(), step); err != nil {
 			t.Fatalf("%s:%d: %s %s\n%v", p.name, step.line, step.host, step.command+step.file, err)
 		}
 		t.Logf("%4.1f s  %s:%d: %s: %s%s", time.Since(began).Seconds(), p.name, step.line, step.host, step.command, step.file)
 	}
 }
 
-func (s *scene) do(ctx context.Context, host *lab.Host, st step) error {
+func (s *scene) do(ctx context.Context, st step) error {
+	host := s.hosts[st.host]
+	if host == nil {
+		return fmt.Errorf("no host is called %q", st.host)
+	}
 	if st.file != "" {
 		return host.Do(func() error {
 			if err := os.MkdirAll(filepath.Dir(st.file), 0o755); err != nil {
@@ -54,8 +54,13 @@ func (s *scene) do(ctx context.Context, host *lab.Host, st step) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
+	return persist(ctx, st, func() error { return s.try(ctx, host, st) })
+}
+
+// persist tries a command, again and again if it only looks.
+func persist(ctx context.Context, st step, try func() error) error {
 	for {
-		err := s.try(ctx, host, st)
+		err := try()
 		if err == nil || !asks.MatchString(st.command) || ctx.Err() != nil {
 			return err
 		}
@@ -73,7 +78,7 @@ func (s *scene) try(ctx context.Context, host *lab.Host, st step) error {
 	// The lab's hosts share this machine's name.
 	named := []string{"unshare", "--uts", "sh", "-c", `hostname "$0" && exec bash -c "$1"`, host.Name, command}
 	program := lab.Program{Args: named, Env: s.env}
-	asked := strings.Contains(strings.Join(st.shown, "\n"), "Passphrase of network")
+	asked := asksPassphrase(st)
 	keyboard, typed := io.Pipe()
 	defer typed.Close()
 	if asked {
@@ -128,6 +133,10 @@ func (s *scene) try(ctx context.Context, host *lab.Host, st step) error {
 			return nil
 		}
 	}
+}
+
+func asksPassphrase(st step) bool {
+	return strings.Contains(strings.Join(st.shown, "\n"), "Passphrase of network")
 }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -18,12 +18,24 @@ func NewNotifier(socket string) Notifier { return Notifier{socket} }
 // Listens tells whether there is anybody to tell.
 func (n Notifier) Listens() bool { return n.socket != "" }
 
-// patience is how long a manager that is busy may hold the program up.
-const patience = 100 * time.Millisecond
+// What a manager that is busy may hold the program up: shortly, for there will be
+// other news; but it waits for READY=1, which is said once, and ends a program
+// from which that does not come.
+const (
+	patience      = 2 * time.Second
+	readyPatience = time.Minute
+)
 
-// Send tells it once: lines such as READY=1. Whether it was heard makes no
+// Ready tells it once that the program has started.
+func (n Notifier) Ready(more ...string) {
+	n.send(strings.Join(append([]string{"READY=1"}, more...), "\n"), readyPatience)
+}
+
+// Send tells it lines such as WATCHDOG=1. Whether it was heard makes no
 // difference to the program.
-func (n Notifier) Send(state string) {
+func (n Notifier) Send(state string) { n.send(state, patience) }
+
+func (n Notifier) send(state string, patience time.Duration) {
 	if n.socket == "" {
 		return
 	}

@@ -96,7 +96,7 @@ func page(root, c Command, p Program, all []string) []byte {
 	flags(&b, "OPTIONS", c.Flags)
 	flags(&b, "OPTIONS OF ALL COMMANDS", c.Global)
 	if c.Name == root.Name {
-		b.WriteString(exitStatus)
+		exitStatus(&b, root.Name)
 	}
 	if c.Example != "" {
 		b.WriteString(".SH EXAMPLES\n")
@@ -113,17 +113,14 @@ func page(root, c Command, p Program, all []string) []byte {
 	return []byte(b.String())
 }
 
-const exitStatus = `.SH EXIT STATUS
-.TP
-0
-Done.
-.TP
-1
-It could not be done; the last line on standard error says why, and what to do next.
-.TP
-2
-The command line, a variable or a settings file is wrong.
-`
+func exitStatus(b *strings.Builder, program string) {
+	b.WriteString(".SH EXIT STATUS\n")
+	for _, e := range exitCodes {
+		if e.of == "" || e.of == program {
+			fmt.Fprintf(b, ".TP\n%s\n%s\n", e.code, escape(e.meaning))
+		}
+	}
+}
 
 func settingsPage(root Command, settings string, p Program) []byte {
 	var b strings.Builder
