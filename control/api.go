@@ -145,7 +145,11 @@ func (m *mesh) find(node string) (*peer, netip.Addr, error) {
 		return nil, netip.Addr{}, errors.New("which node? Give a name, the beginning of an id, or an address")
 	}
 	asked, addrErr := netip.ParseAddr(node)
-	if id, ok := m.names.find(node); ok && addrErr != nil {
+	id, known := node, isID(node) // a whole id is its node's, whoever is called so
+	if !known && addrErr != nil {
+		id, known = m.names.find(node)
+	}
+	if known {
 		for _, p := range m.peers {
 			if string(p.node.ID()) == id {
 				return p, m.addressesOf(p)[0], nil

@@ -43,7 +43,7 @@ func saveBlocked(stateDir, network string, all []blockedNode) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(filepath.Join(networkDir(stateDir, network), "blocked.json"), append(b, '\n')); err != nil {
+	if err := replaceFileDurably(filepath.Join(networkDir(stateDir, network), "blocked.json"), append(b, '\n')); err != nil {
 		return fmt.Errorf("remember which nodes are blocked: %w", err)
 	}
 	return nil

@@ -126,7 +126,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	if err != nil {
 		return nil, err
 	}
-	remembered, err := loadMemory(c.StateDir, c.Network)
+	remembered, forgot, err := loadMemory(c.StateDir, c.Network)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	if c.NameOrigin == "" && own.Name != "" {
 		c.Name = own.Name
 	}
-	held, err := loadNames(c.StateDir, c.Network)
+	held, unnamed, err := loadNames(c.StateDir, c.Network)
 	if err != nil {
 		return nil, err
 	}
@@ -154,8 +154,10 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 		events: newEventLog(), drops: newDrops(),
 		hints: make(chan hint, hintQueue), views: make(chan view, 64), calls: make(chan func()), woken: make(chan struct{}, 1), saves: make(chan discovery.Cache, 1),
 	}
-	if notice != "" {
-		d.notices = append(d.notices, notice)
+	for _, text := range []string{notice, forgot, unnamed} {
+		if text != "" {
+			d.notices = append(d.notices, text)
+		}
 	}
 	asked := newSubnet(network, id.node.Public(), c.Subnet, remembered.Subnet).prefix()
 	if err := checkFixed(c.IPs, asked, network.Prefix6()); err != nil {

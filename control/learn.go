@@ -134,8 +134,11 @@ func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord
 	if _, known := m.names.of[string(r.Node.ID())]; !known || p.record.Name != r.Name || !slices.Equal(p.record.Aliases, r.Aliases) {
 		m.namesChanged = true
 	}
+	if p.record.Subnet != r.Subnet || p.record.Name != r.Name || !slices.Equal(p.record.Addresses, r.Addresses) {
+		m.claimsChanged = true
+	}
 	p.record, p.signed = r, signed
-	m.claimsChanged = true
+	m.routes.changed = true
 	m.out.apply = m.out.apply || p.installed
 	return p
 }

@@ -365,3 +365,45 @@ func TestAgeOfNote(t *testing.T) {
 		}
 	}
 }
+
+// An id leads to its node, whoever else calls itself so.
+func TestFindByID(t *testing.T) {
+	w := newWorld(t, 1)
+	h := w.host("a", "5.1.1.1:20001", nil)
+	nas := h.stranger(1, nil)
+	id := string(nas.node.ID())
+	h.stranger(2, func(r *wire.Record) { r.Name = id })
+	h.stranger(3, func(r *wire.Record) { r.Aliases = []string{id} })
+	for range 2 { // before the names are given out, and after
+		if p, _, err := h.mesh.find(id); err != nil || p != nas {
+			t.Errorf("%s: %v, %v", id, p, err)
+		}
+		h.mesh.advance(w.now, h.wallTime())
+	}
+}
+
+// What members ask for is looked at again and again while they come, and where
+// they are many not for each of them.
+func TestManyAtOnce(t *testing.T) {
+	w := newWorld(t, 1)
+	h := w.host("a", "5.1.1.1:20001", nil)
+	const members = 2000
+	reviews, end := 0, w.now
+	for i := range members {
+		h.stranger(i, nil)
+		if e := h.mesh.advance(w.now, h.wallTime()); e.names {
+			reviews++
+		}
+		w.now = w.now.Add(time.Millisecond)
+		end = w.now
+	}
+	if reviews > members/10 {
+		t.Errorf("%d reviews for %d members", reviews, members)
+	}
+	for len(h.mesh.names.of) != members+1 {
+		if w.now = h.mesh.next(w.now); w.now.Sub(end) > time.Second {
+			t.Fatalf("%d of %d have names a second after the last came", len(h.mesh.names.of), members)
+		}
+		h.mesh.advance(w.now, h.wallTime())
+	}
+}

@@ -60,8 +60,10 @@ type mesh struct {
 	publisher  publisher
 	// claimsChanged: the addresses that are claimed differ from the last review.
 	claimsChanged bool
+	claimsAgain   time.Time // when the next review may be
 	names         names
 	namesChanged  bool                       // who asks for which name differs from the last review
+	namesAgain    time.Time                  // when the next review may be
 	forgotten     map[keys.NodePublic]uint64 // see forgetUntilNewer
 	lookedAt      time.Time
 	expireAt      time.Time // when to look for members whose record has run out
@@ -275,7 +277,7 @@ func (m *mesh) step(now, wall time.Time) (more bool) {
 	m.startSessions(now)
 	m.stepHeard(now)
 	more = m.stepSwaps(now) || more
-	m.reviewNames()
+	m.reviewNames(now)
 	m.routes.changed = m.routes.changed || m.claimsChanged
 	m.reviewAddresses(now)
 	m.reviewRoutes(now)
@@ -328,7 +330,7 @@ func (m *mesh) next(now time.Time) time.Time {
 	m.nextNotes(sooner)
 	m.nextRoutes(sooner)
 	sooner(m.lookedAt.Add(m.lookEvery(now)))
-	sooner(m.addressing.due())
+	m.nextReviews(sooner)
 	sooner(m.publisher.due())
 	return next
 }

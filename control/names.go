@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // named is a node as names are given out: what it calls itself, and what else it
@@ -77,14 +78,22 @@ func (n *names) review(all []named) (changed bool, twice string, passed []string
 		}
 	}
 	held := make(map[string]string, len(askers))
+	reserved := n.distinctOf(all)
 	for label, ids := range askers {
 		if _, anID := byID[label]; anID {
 			continue // an id is nobody's name
 		}
 		before, known := n.held[label]
 		holder := ids[0]
-		if known && slices.Contains(ids, before) {
+		switch owner := reserved[label]; {
+		case known && slices.Contains(ids, before):
 			holder = before
+		case owner != "" && owner != holder && !byID[holder].self:
+			// Users have it for another node, and it is easily asked for.
+			if known {
+				passed = append(passed, fmt.Sprintf("the name %s belongs to no node now (before to the one with the id %s)", label, before))
+			}
+			continue
 		}
 		held[label] = holder
 		if known && before != holder {
@@ -98,6 +107,34 @@ func (n *names) review(all []named) (changed bool, twice string, passed []string
 	})
 	n.held, n.of = held, of
 	return changed, n.twice(askers), passed
+}
+
+// distinctOf are the labels that were told to users, or are about to be, because
+// they are of one node only: its id by label.
+func (n *names) distinctOf(all []named) map[string]string {
+	of := make(map[string]string, 2*len(all))
+	for _, x := range all {
+		l := n.of[x.id].distinct
+		if digits := len(l) - 1 - strings.LastIndexByte(l, '-'); l != "" && x.name != "" && x.distinct(digits) == l {
+			of[l] = x.id // it has its name still
+		}
+	}
+	for _, x := range all {
+		if x.name == "" {
+			continue
+		}
+		if l := x.distinct(distinctDigits); of[l] == "" {
+			of[l] = x.id
+		}
+	}
+	return of
+}
+
+// distinct is the node's name with so many characters of its id.
+func (x named) distinct(digits int) string {
+	// A label has at most 63 characters: the id's are the ones that count.
+	n := min(digits, len(x.id))
+	return x.name[:min(len(x.name), 62-n)] + "-" + x.id[:n]
 }
 
 // give says what each node is found by, now that it is settled who holds what.
@@ -126,20 +163,15 @@ func distinctLabels(all []named, held map[string]string) map[string]string {
 	out := make(map[string]string, len(all))
 	pending := slices.DeleteFunc(slices.Clone(all), func(x named) bool { return x.name == "" })
 	for digits := distinctDigits; len(pending) > 0; digits++ {
-		label := func(x named) string {
-			// A label has at most 63 characters: the id's are the ones that count.
-			n := min(digits, len(x.id))
-			return x.name[:min(len(x.name), 62-n)] + "-" + x.id[:n]
-		}
 		count := make(map[string]int, len(pending))
 		for _, x := range pending {
-			count[label(x)]++
+			count[x.distinct(digits)]++
 		}
 		pending = slices.DeleteFunc(pending, func(x named) bool {
 			if digits > len(x.id) {
 				return true
 			}
-			l := label(x)
+			l := x.distinct(digits)
 			if holder, taken := held[l]; count[l] > 1 || taken && holder != x.id {
 				return false
 			}
@@ -150,25 +182,30 @@ func distinctLabels(all []named, held map[string]string) map[string]string {
 	return out
 }
 
-// twice says which labels more than one node asks for.
+// twice says which labels more than one node asks for, or one that cannot have it.
 func (n *names) twice(askers map[string][]string) string {
 	const most = 4
 	var all []string
 	for label, ids := range askers {
-		if len(ids) < 2 {
+		holder := n.held[label]
+		if len(ids) < 2 && holder != "" {
 			continue
 		}
 		var others []string
 		for _, id := range ids {
-			if id != n.held[label] {
+			if id != holder {
 				others = append(others, n.of[id].best(id))
 			}
 		}
 		if len(others) > most {
 			others = append(others[:most], fmt.Sprintf("%d more", len(others)-most))
 		}
+		if holder == "" {
+			all = append(all, fmt.Sprintf("the name %s is asked for, which tells another node apart by its id: who asks is found as %s", label, strings.Join(others, ", ")))
+			continue
+		}
 		all = append(all, fmt.Sprintf("%d nodes ask for the name %s: here it means the one with the id %s; the others are %s",
-			len(ids), label, n.held[label], strings.Join(others, ", ")))
+			len(ids), label, holder, strings.Join(others, ", ")))
 	}
 	if len(all) == 0 {
 		return ""
@@ -181,11 +218,11 @@ func (n *names) twice(askers map[string][]string) string {
 }
 
 // reviewNames gives the names out anew where somebody asks for another one.
-func (m *mesh) reviewNames() {
-	if !m.namesChanged && m.names.of != nil {
+func (m *mesh) reviewNames(now time.Time) {
+	if now.Before(m.namesAgain) || !m.namesChanged && m.names.of != nil {
 		return
 	}
-	m.namesChanged = false
+	m.namesChanged, m.namesAgain = false, now.Add(m.reviewPause())
 	all := []named{{id: string(m.self.public.ID()), name: m.self.name, aliases: m.self.aliases, self: true}}
 	for _, p := range m.peers {
 		all = append(all, named{id: string(p.node.ID()), name: p.record.Name, aliases: p.record.Aliases})

@@ -80,9 +80,31 @@ func TestNames(t *testing.T) {
 			twice: "the others are git-cccc",
 		},
 		{
-			name: "somebody's id is nobody else's name",
-			all:  []named{{id: idA, name: idC}, {id: idC, name: "nas"}},
-			want: map[string]labels{idA: {distinct: idC + "-aaaa"}, idC: {plain: "nas", distinct: "nas-cccc"}},
+			name:  "somebody's id is nobody else's name",
+			all:   []named{{id: idA, name: idC}, {id: idC, name: "nas"}},
+			want:  map[string]labels{idA: {distinct: idC + "-aaaa"}, idC: {plain: "nas", distinct: "nas-cccc"}},
+			twice: "the name " + idC + " is asked for, which tells another node apart by its id: who asks is found as " + idC + "-aaaa",
+		},
+		{
+			name:  "two that ask for an id",
+			all:   []named{{id: idA, aliases: []string{idC}}, {id: idB, aliases: []string{idC}}, {id: idC, name: "nas"}},
+			want:  map[string]labels{idA: {}, idB: {}, idC: {plain: "nas", distinct: "nas-cccc"}},
+			twice: "who asks is found as " + idA + ", " + idB,
+		},
+		{
+			name: "what tells a node apart is no newcomer's name",
+			held: map[string]string{"nas": idC},
+			all:  []named{{id: idA, name: "nas-cccc", aliases: []string{"nas-ccccc"}}, {id: idC, name: "nas"}},
+			want: map[string]labels{
+				idA: {distinct: "nas-cccc-aaaa", aliases: []string{"nas-ccccc"}}, idC: {plain: "nas", distinct: "nas-cccc"},
+			},
+			twice: "the name nas-cccc is asked for",
+		},
+		{
+			name: "who had it before keeps it",
+			held: map[string]string{"nas-cccc": idA},
+			all:  []named{{id: idA, name: "nas-cccc"}, {id: idC, name: "nas"}},
+			want: map[string]labels{idA: {plain: "nas-cccc", distinct: "nas-cccc-aaaa"}, idC: {plain: "nas", distinct: "nas-ccccc"}},
 		},
 		{
 			name: "a distinct label that somebody has as its name gets longer",
@@ -183,6 +205,28 @@ func TestNamesRandom(t *testing.T) {
 			}
 			before = n.held
 		}
+	}
+}
+
+// A label that tells a node apart stays its own whatever comes later, a longer one
+// as well, and is free once the node has another name.
+func TestDistinctStays(t *testing.T) {
+	var n names
+	nas, other := named{id: idA, name: "nas"}, named{id: idB, name: "nas"}
+	n.review([]named{nas, other})
+	for _, label := range []string{n.of[idA].distinct, n.of[idB].distinct} {
+		if len(label) != len("nas-aaaaa") {
+			t.Fatalf("told apart as %s", label)
+		}
+		thief := named{id: idC, name: label}
+		if _, twice, _ := n.review([]named{nas, other, thief}); n.of[idC].plain != "" || twice == "" {
+			t.Errorf("%s is another's: %+v, %q", label, n.of, twice)
+		}
+	}
+	renamed := named{id: idB, name: "disk"}
+	n.review([]named{nas, renamed, {id: idC, name: "nas-aaaab"}})
+	if n.of[idC].plain != "nas-aaaab" {
+		t.Errorf("nobody has it, and nobody can: %+v", n.of)
 	}
 }
 

@@ -19,25 +19,28 @@ type heldNames struct {
 // maxHeldNames bounds the file: every member with its name and all of its aliases.
 const maxHeldNames = maxMembers * 9
 
-func loadNames(stateDir, network string) (map[string]string, error) {
+// loadNames goes on without a damaged file: that costs no more than who was met
+// first, and a notice tells.
+func loadNames(stateDir, network string) (held map[string]string, notice string, err error) {
 	path := filepath.Join(networkDir(stateDir, network), "names.json")
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, "", nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read who holds which name: %w", err)
+		return nil, "", fmt.Errorf("read who holds which name: %w", err)
 	}
 	var f heldNames
+	damaged := "%s was damaged (%.200v) and is written anew: a name that several nodes ask for may mean another of them now, see \"credant dns\""
 	if err := json.Unmarshal(b, &f); err != nil {
-		return nil, fmt.Errorf("%s is damaged (%w): remove it; names go to whoever is met first", path, err)
+		return nil, fmt.Sprintf(damaged, path, err), nil
 	}
 	for label, id := range f.Held {
 		if ValidNodeName(label) != nil || !isID(id) || len(f.Held) > maxHeldNames {
-			return nil, fmt.Errorf("%s is damaged (%.80q for %.80q): remove it; names go to whoever is met first", path, label, id)
+			return nil, fmt.Sprintf(damaged, path, fmt.Sprintf("%.80q for %.80q", label, id)), nil
 		}
 	}
-	return f.Held, nil
+	return f.Held, "", nil
 }
 
 func saveNames(stateDir, network string, held map[string]string) error {

@@ -29,7 +29,8 @@ import (
 //	mappings.json what routers were asked to forward (package portmap)
 //	cache         members and DHT nodes that answered (package discovery)
 //
-// A file that cannot be read or understood is an error that names it. Keys are
+// A file that cannot be read or understood is an error that names it, but for
+// those that can be done without, which are written anew. Keys are
 // never overwritten: a new identity goes in only where the old one was moved
 // aside by us or is not there.
 
@@ -203,20 +204,21 @@ func (m memory) equal(o memory) bool {
 		slices.Equal(m.Settled, o.Settled) && m.Subnet == o.Subnet && m.Sequence == o.Sequence
 }
 
-func loadMemory(stateDir, network string) (memory, error) {
+// loadMemory goes on without a damaged file, as a power cut leaves it: a node that
+// does not start at all is worse than another port, and a notice tells.
+func loadMemory(stateDir, network string) (m memory, notice string, err error) {
 	path := filepath.Join(networkDir(stateDir, network), "memory.json")
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return memory{}, nil
+		return memory{}, "", nil
 	}
 	if err != nil {
-		return memory{}, fmt.Errorf("read what is remembered: %w", err)
+		return memory{}, "", fmt.Errorf("read what is remembered: %w", err)
 	}
-	var m memory
 	if err := json.Unmarshal(b, &m); err != nil {
-		return memory{}, fmt.Errorf("%s is damaged (%w): remove it; a new port and address will be chosen", path, err)
+		return memory{}, fmt.Sprintf("%s was damaged (%.200v) and is written anew: this node may have another port and address now", path, err), nil
 	}
-	return m, nil
+	return m, "", nil
 }
 
 func (m memory) save(stateDir, network string) error {

@@ -141,10 +141,10 @@ func TestMemoryIsKept(t *testing.T) {
 	if err := want.save(dir, "home"); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := loadMemory(dir, "home"); err != nil || !got.equal(want) {
+	if got, notice, err := loadMemory(dir, "home"); err != nil || notice != "" || !got.equal(want) {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
-	if got, err := loadMemory(dir, "elsewhere"); err != nil || !got.equal(memory{}) {
+	if got, notice, err := loadMemory(dir, "elsewhere"); err != nil || notice != "" || !got.equal(memory{}) {
 		t.Errorf("a first start remembers %+v, %v", got, err)
 	}
 }
@@ -185,5 +185,32 @@ func TestConfigIsChecked(t *testing.T) {
 	c, err := Config{Subnet: netip.MustParsePrefix("10.20.30.40/16")}.withDefaults()
 	if err != nil || c.Subnet != netip.MustParsePrefix("10.20.0.0/16") || c.Socket != "/run/credant/default.sock" {
 		t.Errorf("got %+v, %v", c, err)
+	}
+}
+
+// A power cut leaves files empty or full of zeros: what can be done without does
+// not keep a node from its start, and is said.
+func TestDamagedMemory(t *testing.T) {
+	for _, damage := range []string{"", "\x00\x00\x00\x00", `{"held": {"nas": 7}}`, `{"held": {"na s": "aaaaaaaaaaaaaaaa"}, "port": -1}`} {
+		dir := t.TempDir()
+		if err := os.Mkdir(networkDir(dir, "home"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"memory.json", "names.json"} {
+			if err := os.WriteFile(filepath.Join(networkDir(dir, "home"), name), []byte(damage), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		held, said, err := loadNames(dir, "home")
+		if err != nil || held != nil || !strings.Contains(said, "names.json was damaged") {
+			t.Errorf("names of %q: %v, %q, %v", damage, held, said, err)
+		}
+		if strings.Contains(damage, "nas") {
+			continue // no matter to the other file
+		}
+		m, said, err := loadMemory(dir, "home")
+		if err != nil || !m.equal(memory{}) || !strings.Contains(said, "memory.json was damaged") {
+			t.Errorf("memory of %q: %+v, %q, %v", damage, m, said, err)
+		}
 	}
 }
