@@ -200,9 +200,9 @@ func (s *Source) resolve(ctx context.Context, h *host) (moved bool) {
 	s.mu.Unlock()
 	switch {
 	case err != nil && changed:
-		s.config.Log.Warn("bootstrap address does not resolve", "addr", h.name, "err", err)
+		s.config.Log.Warn("host name does not resolve", "addr", h.name, "err", err)
 	case changed:
-		s.config.Log.Info("bootstrap address resolves again", "addr", h.name)
+		s.config.Log.Info("host name resolves again", "addr", h.name)
 	}
 	return moved
 }
