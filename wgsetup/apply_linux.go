@@ -33,6 +33,10 @@ func (d *Device) apply(steps []Step) (done []Step, err error) {
 			d.log.Warn("IPv6 is switched off on this host: using IPv4 only", "iface", s.iface)
 		case s.prefix.IsValid() && gone(s.op, err):
 			done = append(done, s)
+		case s.op == addRoute && s.subnet && errors.Is(err, unix.EEXIST):
+			// Another network was first. HostRoutes has it from now on; that a
+			// member there says it leads to a subnet is not to keep this one down.
+			d.log.Info("another network has this route", "iface", s.iface, "route", s.prefix)
 		default:
 			err = fmt.Errorf("%s: %w", s, err)
 			if s.fatal() {

@@ -28,18 +28,20 @@ type Device struct {
 	held     heldPorts
 	openings openings
 
-	mu      sync.Mutex // everything below, and all that changes the host
-	target  target
-	index   int  // of the link
-	mark    int  // WireGuard's firewall mark, which the side port follows
-	adopted bool // Open found it
-	created bool // Open made it
-	noUnder bool // there is no underlay route or rule, nor should be
-	noExit  bool // the same of an exit
-	hosting hostSide
-	closed  bool
-	seen    string // the rest of the host, for Changes
-	lastErr string // of a repair: said once
+	mu          sync.Mutex // everything below, and all that changes the host
+	target      target
+	index       int  // of the link
+	mark        int  // WireGuard's firewall mark, which the side port follows
+	adopted     bool // Open found it
+	created     bool // Open made it
+	noUnder     bool // there is no underlay route or rule, nor should be
+	noExit      bool // the same of an exit
+	hosting     hostSide
+	closed      bool
+	seen        string         // the rest of the host, for Changes
+	routesTold  []netip.Prefix // by HostRoutes
+	routesAsked bool
+	lastErr     string // of a repair: said once
 }
 
 // Name returns the interface's name.

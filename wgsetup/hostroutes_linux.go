@@ -3,6 +3,7 @@ package wgsetup
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -14,26 +15,43 @@ const maxHostRoutes = 4096
 
 // HostRoutes returns the host's own networks, masked and sorted: those of its
 // links' addresses and of routes that do not stand for a default one. A peer's
-// subnet is not to hide them. Those of CredAnt's devices are left out, and so
-// is loopback.
+// subnet is not to hide them. Those of this device are left out, and so is
+// loopback. What another network of CredAnt's has is among them: its members,
+// and the subnets that it was first to take. Once asked for, Changes tells when
+// they differ.
 func (d *Device) HostRoutes() ([]netip.Prefix, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
 		return nil, ErrClosed
 	}
-	return d.host.ownNetworks()
+	routes, err := d.host.ownNetworks(alias(d.config.Network))
+	if err == nil {
+		d.routesTold = slices.Clone(routes)
+		d.routesAsked = true
+	}
+	return routes, err
 }
 
-func (h *host) ownNetworks() ([]netip.Prefix, error) {
+// routesDiffer says whether HostRoutes would tell something new.
+func (d *Device) routesDiffer() bool {
+	if !d.routesAsked {
+		return false
+	}
+	routes, err := d.host.ownNetworks(alias(d.config.Network))
+	return err == nil && !slices.Equal(routes, d.routesTold)
+}
+
+func (h *host) ownNetworks(own string) ([]netip.Prefix, error) {
 	links, err := h.links()
 	if err != nil {
 		return nil, err
 	}
-	skip := make(map[int]bool)
+	skip, other := make(map[int]bool), make(map[int]bool)
 	for _, l := range links {
 		a := l.Attrs()
-		skip[a.Index] = a.Name == "lo" || marked(a.Alias)
+		skip[a.Index] = a.Name == "lo" || a.Alias == own
+		other[a.Index] = marked(a.Alias) && a.Alias != own
 	}
 	addrs, err := dumped(func() ([]netlink.Addr, error) { return h.nl.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
@@ -56,7 +74,7 @@ func (h *host) ownNetworks() ([]netip.Prefix, error) {
 	}
 	all = normalize(all, true, nil)
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := dumped(func() ([]netip.Prefix, error) { return h.routesElsewhere(family, skip) })
+		routes, err := dumped(func() ([]netip.Prefix, error) { return h.routesElsewhere(family, skip, other) })
 		if err != nil && !ipv6Disabled(err) {
 			return nil, fmt.Errorf("list routes: %w", err)
 		}
@@ -68,12 +86,14 @@ func (h *host) ownNetworks() ([]netip.Prefix, error) {
 }
 
 // routesElsewhere returns what routes by other links than those to skip lead
-// to, in whichever table.
-func (h *host) routesElsewhere(family int, skip map[int]bool) (all []netip.Prefix, err error) {
+// to, in whichever table. Routes with our mark count where another network's
+// device has them: the rest are ways to the underlay.
+func (h *host) routesElsewhere(family int, skip, other map[int]bool) (all []netip.Prefix, err error) {
 	err = h.nl.RouteListFilteredIter(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE,
 		func(r netlink.Route) bool {
 			x, ok := prefixFrom(r.Dst)
-			if !ok || r.Type != unix.RTN_UNICAST || r.Table == unix.RT_TABLE_LOCAL || r.Protocol == routeProtocol || r.Flags&unix.RTM_F_CLONED != 0 {
+			if !ok || r.Type != unix.RTN_UNICAST || r.Table == unix.RT_TABLE_LOCAL || r.Flags&unix.RTM_F_CLONED != 0 ||
+				r.Protocol == routeProtocol && !other[r.LinkIndex] {
 				return true
 			}
 			if len(r.MultiPath) == 0 && !skip[r.LinkIndex] {

@@ -178,7 +178,7 @@ func (d *Device) compare() {
 		return
 	}
 	d.backend.hostChanged() // the snapshot has not every route
-	if now := d.host.snapshot(); now != d.seen {
+	if now := d.host.snapshot(); now != d.seen || d.routesDiffer() {
 		d.seen = now
 		signal(d.changes)
 	}
