@@ -11,6 +11,7 @@ import (
 
 	"github.com/credant/credant/control/localapi"
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/dns/zone"
 )
 
 // The daemon as the local API's server sees it.
@@ -55,6 +56,16 @@ func (d *daemon) Events(ctx context.Context) ([]localapi.Event, <-chan localapi.
 	return d.events.watch(ctx)
 }
 
+// meant is the word for a node as names are compared: whole names end with the
+// network's domain, and case does not count.
+func (d *daemon) meant(node string) string {
+	node = strings.ToLower(node)
+	if label, ok := strings.CutSuffix(strings.TrimSuffix(node, "."), "."+zone.Domain(d.config.Network)); ok {
+		return label
+	}
+	return node
+}
+
 // Ping sends an echo request through the tunnel.
 func (d *daemon) Ping(ctx context.Context, node string) (localapi.PingReply, error) {
 	var reply localapi.PingReply
@@ -63,7 +74,7 @@ func (d *daemon) Ping(ctx context.Context, node string) (localapi.PingReply, err
 	err := errors.New("the daemon is ending")
 	d.inLoop(ctx, func() {
 		var p *peer
-		if p, target, err = d.mesh.find(node); err != nil {
+		if p, target, err = d.mesh.find(d.meant(node)); err != nil {
 			return
 		}
 		key, source = p.node, d.mesh.sourceFor(target)

@@ -85,7 +85,7 @@ func (d *daemon) Forget(ctx context.Context, node string) (f localapi.Forgotten,
 	err = errEnding
 	d.inLoop(ctx, func() {
 		var p *peer
-		if p, _, err = d.mesh.find(node); err != nil {
+		if p, _, err = d.mesh.find(d.meant(node)); err != nil {
 			return
 		}
 		if p.working() {

@@ -407,3 +407,16 @@ func TestManyAtOnce(t *testing.T) {
 		h.mesh.advance(w.now, h.wallTime())
 	}
 }
+
+// People copy names as programs show them.
+func TestMeant(t *testing.T) {
+	d := &daemon{config: Config{Network: "home"}}
+	for word, want := range map[string]string{
+		"nas": "nas", "NAS": "nas", "nas.home.internal": "nas", "Nas.HOME.internal.": "nas", "10.1.2.3": "10.1.2.3",
+		"FD00::1": "fd00::1", "nas.office.internal": "nas.office.internal", "": "",
+	} {
+		if got := d.meant(word); got != want {
+			t.Errorf("%q means %q, want %q", word, got, want)
+		}
+	}
+}

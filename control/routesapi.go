@@ -11,7 +11,7 @@ import (
 // Block shuts a node out, now and after restarts.
 func (d *daemon) Block(ctx context.Context, node string) (localapi.BlockedNode, error) {
 	return d.shut(ctx, func(now time.Time) (blockedNode, error) {
-		n, err := d.mesh.wantBlocked(now, node)
+		n, err := d.mesh.wantBlocked(now, d.meant(node))
 		if err != nil {
 			return n, err
 		}
@@ -23,7 +23,7 @@ func (d *daemon) Block(ctx context.Context, node string) (localapi.BlockedNode, 
 // Unblock lets a node in again.
 func (d *daemon) Unblock(ctx context.Context, node string) (localapi.BlockedNode, error) {
 	return d.shut(ctx, func(now time.Time) (blockedNode, error) {
-		n, err := d.mesh.blocked.find(node)
+		n, err := d.mesh.blocked.find(d.meant(node))
 		if err != nil {
 			return n, err
 		}

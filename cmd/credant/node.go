@@ -16,10 +16,11 @@ import (
 // The daemon resolves NODE. What follows is for the person who mistyped it.
 
 // isSelf tells whether a person means the node on which the command runs.
-func isSelf(self localapi.Self, node string) bool {
+func isSelf(s localapi.Status, node string) bool {
 	if node == "" {
 		return false
 	}
+	self := s.Self
 	if asked, err := netip.ParseAddr(node); err == nil {
 		for _, a := range self.Addresses {
 			if own, err := netip.ParseAddr(a); err == nil && own == asked {
@@ -28,7 +29,8 @@ func isSelf(self localapi.Self, node string) bool {
 		}
 		return false
 	}
-	return self.Name == node || self.ID == node
+	node = strings.TrimSuffix(strings.ToLower(strings.TrimSuffix(node, ".")), "."+s.Network+".internal")
+	return self.Name == node || self.ID == node || slices.Contains(self.Names, node)
 }
 
 // notFound adds to the daemon's refusal of a node what may have been meant.
@@ -37,7 +39,7 @@ func (p *program) notFound(ctx context.Context, node string, err error) error {
 	if statusErr != nil {
 		return err
 	}
-	if isSelf(s.Self, node) {
+	if isSelf(s, node) {
 		return fmt.Errorf("%s is this node: name another one, %q lists them", node, p.withNetwork("credant status"))
 	}
 	names := peerNames(s)
