@@ -56,7 +56,7 @@ func (h *host) exit(table, device int) (s exitState, err error) {
 			if to, ok := prefixFrom(r.Dst); ok && r.Priority == exitAllowPriority {
 				x.to = to
 			}
-			if r.Protocol != routeProtocol || !sameRule(r, *ruleOf(x, table)) {
+			if r.Protocol != ruleProtocol || !sameRule(r, *ruleOf(x, table)) {
 				continue
 			}
 			if r.Table == table || len(s.routes) > 0 {
@@ -103,7 +103,7 @@ func ruleOf(r exitRule, table int) *netlink.Rule {
 	if r.ipv6 {
 		rule.Family, longest = netlink.FAMILY_V6, longestDefault6
 	}
-	rule.Table, rule.Priority, rule.Protocol = unix.RT_TABLE_MAIN, r.priority, routeProtocol
+	rule.Table, rule.Priority, rule.Protocol = unix.RT_TABLE_MAIN, r.priority, ruleProtocol
 	switch r.priority {
 	case exitAllowPriority:
 		if r.to.IsValid() {
@@ -133,6 +133,7 @@ func exitRouteOf(r exitRoute, table, device int) *netlink.Route {
 	}
 	if r.unreachable {
 		route.Type, route.Priority, route.LinkIndex = unix.RTN_UNREACHABLE, exitUnreachableMetric, 0
+		route.Protocol = ruleProtocol
 		return route
 	}
 	if r.source.IsValid() {

@@ -163,6 +163,8 @@ func TestExit(t *testing.T) {
 			if !reaches(l.a, "203.0.113.9") || !strings.Contains(l.leaks(), "203.0.113.0/24") {
 				t.Errorf("allowed network: %s", l.leaks())
 			}
+			l.a.Run("ip", "-4", "rule", "del", "priority", "5203")
+			eventually(t, 30*time.Second, "rule put back", func() bool { return a.shows("ip -4 rule", "5203:") })
 			want.Exit.Allow = nil
 			a.apply(t, want)
 			l.forget()
@@ -188,10 +190,21 @@ func TestExit(t *testing.T) {
 				for _, priority := range []string{"5204", "5205"} {
 					l.a.Run("ip", family, "rule", "del", "priority", priority)
 				}
+				l.a.Run("ip", family, "route", "flush", "table", fmt.Sprint(exitTableOf("test")))
 			}
 			eventually(t, 30*time.Second, "rules put back", func() bool {
-				return a.shows("ip -4 rule", "5204:", "5205:") && a.shows("ip -6 rule", "5204:", "5205:")
+				return a.shows("ip -4 rule", "5204:", "5205:") && a.shows("ip -6 rule", "5204:", "5205:") &&
+					a.shows("ip -4 route show table "+fmt.Sprint(exitTableOf("test")), "unreachable", "dev") &&
+					a.shows("ip -6 route show table "+fmt.Sprint(exitTableOf("test")), "unreachable", "dev")
 			})
+			// What systemd-networkd spares.
+			for _, family := range []string{"-4", "-6"} {
+				for line := range strings.Lines(l.a.Run("ip", "-d", family, "rule")) {
+					if strings.HasPrefix(line, "520") && !strings.Contains(line, "proto kernel") {
+						t.Errorf("a rule of another protocol: %s", line)
+					}
+				}
+			}
 			l.forget()
 			noLeak(t, true)
 		})

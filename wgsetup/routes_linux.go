@@ -73,7 +73,7 @@ func (r *routeDump) exit(table, device int) ([]exitRoute, error) {
 	}
 	var out []exitRoute
 	for _, m := range messages {
-		if m.protocol != routeProtocol || m.prefix.Bits() != 0 {
+		if m.prefix.Bits() != 0 || m.unreachable && m.protocol != ruleProtocol || !m.unreachable && m.protocol != routeProtocol {
 			continue
 		}
 		x := exitRoute{ipv6: m.prefix.Addr().Is6(), unreachable: m.unreachable}

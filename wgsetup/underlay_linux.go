@@ -10,6 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ruleProtocol is the kernel's: what has any other, and no device of ours,
+// systemd-networkd takes away whenever it starts, unless it is its own. Rules
+// are known by priority and table, and routes by table.
+const ruleProtocol = unix.RTPROT_KERNEL
+
 // readUnderlay brings the target up to the host's present state and reads what
 // is there. Most devices have neither, and are asked once.
 func (d *Device) readUnderlay(a *actual) error {
@@ -160,7 +165,7 @@ func tableRule(r portRule, table int) *netlink.Rule {
 	if r.ipv6 {
 		rule.Family = netlink.FAMILY_V6
 	}
-	rule.Table, rule.Priority, rule.Protocol = table, rulePriority, routeProtocol
+	rule.Table, rule.Priority, rule.Protocol = table, rulePriority, ruleProtocol
 	if r.port != 0 {
 		rule.IPProto, rule.Sport = unix.IPPROTO_UDP, netlink.NewRulePortRange(r.port, r.port)
 	}

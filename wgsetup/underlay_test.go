@@ -218,8 +218,8 @@ func TestUnderlayOutlivesACrash(t *testing.T) {
 	crash := func() {
 		t.Helper()
 		for _, command := range []string{
-			fmt.Sprint("ip rule add pref 5202 ipproto udp sport ", port, " table ", tableOf("test"), " protocol 202"),
-			fmt.Sprint("ip rule add pref 5202 ipproto udp sport 999 table ", tableOf("test"), " protocol 202"),
+			fmt.Sprint("ip rule add pref 5202 ipproto udp sport ", port, " table ", tableOf("test"), " protocol kernel"),
+			fmt.Sprint("ip rule add pref 5202 ipproto udp sport 999 table ", tableOf("test"), " protocol kernel"),
 			fmt.Sprint("ip route add 203.0.113.1 via 198.51.100.1 src 198.51.100.10 mtu 1400 proto 202 table ", tableOf("test")),
 			fmt.Sprint("ip route add 203.0.113.9 via 198.51.100.1 proto 202 table ", tableOf("test")),
 		} {
