@@ -1,0 +1,112 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"github.com/credant/credant/discovery"
+	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/natpunch"
+	"github.com/credant/credant/wgsetup"
+)
+
+func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon, error) {
+	id, notice, err := loadIdentity(c.StateDir, c.Network)
+	if err != nil {
+		return nil, err
+	}
+	remembered, forgot, err := loadMemory(c.StateDir, c.Network)
+	if err != nil {
+		return nil, err
+	}
+	own, err := loadOwnNames(c.StateDir, c.Network)
+	if err != nil {
+		return nil, err
+	}
+	if c.NameOrigin == "" && own.Name != "" {
+		c.Name = own.Name
+	}
+	held, unnamed, err := loadNames(c.StateDir, c.Network)
+	if err != nil {
+		return nil, err
+	}
+	blocked, err := loadBlocked(c.StateDir, c.Network)
+	if err != nil {
+		return nil, err
+	}
+	pins, err := loadPins(c.StateDir, c.Network)
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{
+		config: c, own: own, log: c.Log, started: time.Now(), released: time.Now(), memory: remembered,
+		events: newEventLog(), drops: newDrops(),
+		hints: make(chan hint, hintQueue), views: make(chan view, 64), calls: make(chan func()), woken: make(chan struct{}, 1), saves: make(chan discovery.Cache, 1),
+	}
+	for _, text := range []string{notice, forgot, unnamed} {
+		if text != "" {
+			d.notices = append(d.notices, text)
+		}
+	}
+	asked := newSubnet(network, id.node.Public(), c.Subnet, remembered.Subnet).prefix()
+	if err := checkFixed(c.IPs, asked, network.Prefix6()); err != nil {
+		return nil, err
+	}
+	wanted := cmp.Or(c.Port, remembered.Port, randomPort())
+	open := func(iface string) (*wgsetup.Device, error) {
+		return wgsetup.Open(ctx, wgsetup.Config{
+			Network: c.Network, Interface: iface, Backend: wgsetup.Backend(c.Backend),
+			PrivateKey: id.wireGuard, Port: wanted, Log: c.Log,
+		})
+	}
+	d.device, err = open(cmp.Or(c.Interface, remembered.Interface))
+	if err != nil && c.Interface == "" && remembered.Interface != "" {
+		d.device, err = open("") // the remembered name is another's by now
+	}
+	if err != nil {
+		return nil, err
+	}
+	if d.device.Port() != wanted {
+		d.notices = append(d.notices, fmt.Sprintf("UDP port %d is taken: using %d", wanted, d.device.Port()))
+	}
+	d.port = newOnePort(d.device.SidePort(), d.drops)
+	d.mesh = newMesh(time.Now(), meshConfig{
+		network: network,
+		self: self{
+			node: id.node, public: id.node.Public(), wireGuard: id.wireGuard.PublicKey(),
+			probe: keys.GenerateProbe(), name: c.Name, port: d.device.Port(),
+		},
+		subnet: c.Subnet, fixed: c.IPs,
+		clash:     func(p netip.Prefix) (string, bool) { return wgsetup.Clash(p, d.device.Name()) },
+		forgotten: own.Forgotten, ephemeral: c.Ephemeral,
+		memory: remembered, heldNames: held, stun: !c.NoSTUN, noSpray: c.NoSpray, drops: d.drops,
+		canRedirect: d.device.CanRedirect,
+		routes:      c.RouteConfig, pins: pins, blocked: newBlockList(blocked),
+	})
+	d.mesh.rename(c.Name, own.Aliases)
+	d.puncher = puncher{
+		open:     func(n int) (extraPorts, error) { return d.device.OpenPorts(n) },
+		setKept:  d.device.SetKept,
+		received: d.port.handleExtra,
+		warn:     d.warn,
+	}
+	d.mapping.changed = make(chan struct{}, 1)
+	if !c.NoPortMapping {
+		d.mapping.mapper = d.newMapper()
+	}
+	d.check.results = make(chan natpunch.NATStatus, 4)
+	if !c.NoSTUN {
+		d.check.runner = d.newChecker()
+	}
+	d.naming = d.newNaming()
+	d.cache = openCache(filepath.Join(networkDir(c.StateDir, c.Network), "cache"), c.Log)
+	d.sources = d.newSources(network)
+	if d.sources.dht != nil {
+		d.board = newNoteBoard(network, id.node.Public(), d.sources.dht, d.foundNote)
+	}
+	return d, nil
+}
