@@ -31,7 +31,7 @@ func (m *mesh) learn(now, wall time.Time, r wire.Record, signed wire.SignedRecor
 		m.passOn(now, r, from)
 		return nil
 	}
-	if r.Seq >= before {
+	if r.Seq >= before && r.Seq <= p.record.Seq {
 		m.gossip.Learned(now, p.node, from) // old news says who has it already
 	}
 	if p.record.Seq > before {
@@ -76,6 +76,10 @@ func (m *mesh) recall(now, wall time.Time, signed wire.SignedRecord, age time.Du
 func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord, age time.Duration, firsthand bool) *peer {
 	if r.Node == m.self.public {
 		return nil
+	}
+	if known, ok := m.book.Get(r.Node); ok && r.Seq > known.Record.Seq && !m.renewals.allows(now, r.Node) {
+		m.drops.count("record-rate")
+		return m.peers[r.Node]
 	}
 	put := m.book.Put
 	if firsthand {
@@ -184,6 +188,7 @@ func (m *mesh) expire(now time.Time) {
 		return
 	}
 	m.expireAt = now.Add(time.Second)
+	m.renewals.rest(now)
 	for _, node := range m.book.Expire(now) {
 		delete(m.forgotten, node)
 	}

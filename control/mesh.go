@@ -60,10 +60,11 @@ type mesh struct {
 	publisher  publisher
 	// claimsChanged: the addresses that are claimed differ from the last review.
 	claimsChanged bool
-	claimsAgain   time.Time // when the next review may be
+	claimsPace    pace
 	names         names
-	namesChanged  bool                       // who asks for which name differs from the last review
-	namesAgain    time.Time                  // when the next review may be
+	namesChanged  bool // who asks for which name differs from the last review
+	namesPace     pace
+	renewals      renewals
 	forgotten     map[keys.NodePublic]uint64 // see forgetUntilNewer
 	lookedAt      time.Time
 	expireAt      time.Time // when to look for members whose record has run out
@@ -126,6 +127,7 @@ func newMesh(now time.Time, c meshConfig) *mesh {
 		}),
 		peers:     make(map[keys.NodePublic]*peer),
 		byTag:     make(map[[8]byte]*peer),
+		renewals:  make(renewals),
 		names:     names{held: c.heldNames},
 		forgotten: make(map[keys.NodePublic]uint64, len(c.forgotten)),
 		notices:   make(map[string]string),

@@ -219,10 +219,10 @@ func (n *names) twice(askers map[string][]string) string {
 
 // reviewNames gives the names out anew where somebody asks for another one.
 func (m *mesh) reviewNames(now time.Time) {
-	if now.Before(m.namesAgain) || !m.namesChanged && m.names.of != nil {
+	if !m.namesChanged && m.names.of != nil || !m.namesPace.allows(now) {
 		return
 	}
-	m.namesChanged, m.namesAgain = false, now.Add(m.reviewPause())
+	m.namesChanged = false
 	all := []named{{id: string(m.self.public.ID()), name: m.self.name, aliases: m.self.aliases, self: true}}
 	for _, p := range m.peers {
 		all = append(all, named{id: string(p.node.ID()), name: p.record.Name, aliases: p.record.Aliases})

@@ -154,10 +154,10 @@ func (m *mesh) clashReviewed(now time.Time) {
 
 // reviewAddresses lets the addressing see what the others claim.
 func (m *mesh) reviewAddresses(now time.Time) {
-	if due := m.addressing.due(); now.Before(m.claimsAgain) || !m.claimsChanged && (due.IsZero() || now.Before(due)) {
+	if due := m.addressing.due(); !m.claimsChanged && (due.IsZero() || now.Before(due)) || !m.claimsPace.allows(now) {
 		return
 	}
-	m.claimsChanged, m.out.names, m.claimsAgain = false, true, now.Add(m.reviewPause())
+	m.claimsChanged, m.out.names = false, true
 	m.subnetChanged(now)
 	var others []claim
 	for _, p := range m.peers {
@@ -169,37 +169,6 @@ func (m *mesh) reviewAddresses(now time.Time) {
 		m.publisher.dirty, m.out.apply, m.out.remember = true, true, true
 	}
 	m.claimsChanged = false // what subnetChanged did was seen
-}
-
-// nextReviews is when addresses and names are to be looked at.
-func (m *mesh) nextReviews(sooner func(time.Time)) {
-	later := func(at, again time.Time) time.Time {
-		if !at.IsZero() && at.Before(again) {
-			return again
-		}
-		return at
-	}
-	sooner(later(m.addressing.due(), m.claimsAgain))
-	if m.claimsChanged {
-		sooner(m.claimsAgain)
-	}
-	if m.namesChanged {
-		sooner(m.namesAgain)
-	}
-}
-
-// reviewPause is how long what members ask for is not looked at again. A look goes
-// through all of them, and where they are many their records come one by one, a
-// thousand a second.
-func (m *mesh) reviewPause() time.Duration {
-	const (
-		few     = 64 // or less are looked at in no time
-		perPeer = 50 * time.Microsecond
-	)
-	if len(m.peers) <= few {
-		return 0
-	}
-	return time.Duration(len(m.peers)) * perPeer
 }
 
 func (m *mesh) nameOf(k keys.NodePublic) string {
