@@ -52,6 +52,13 @@ func (l *blockList) has(node keys.NodePublic) bool {
 	return ok
 }
 
+func (l *blockList) hasID(id string) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	_, ok := l.nodes[id]
+	return ok
+}
+
 // all are the blocked nodes by name.
 func (l *blockList) all() []blockedNode {
 	l.mu.RLock()
@@ -141,6 +148,7 @@ func (m *mesh) block(now time.Time, n blockedNode) {
 // unblock takes a node in again, as if its record had just come.
 func (m *mesh) unblock(now, wall time.Time, n blockedNode) {
 	m.blocked.set(n, false)
+	m.routes.changed = true
 	for _, known := range m.book.All() {
 		if string(known.Record.Node.ID()) != n.ID {
 			continue

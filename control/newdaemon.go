@@ -42,6 +42,9 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	if err != nil {
 		return nil, err
 	}
+	if err := c.exitElsewhere(c.Name, string(id.node.Public().ID()), pins); err != nil {
+		return nil, err
+	}
 	d := &daemon{
 		config: c, own: own, log: c.Log, started: time.Now(), released: time.Now(), memory: remembered,
 		events: newEventLog(), drops: newDrops(),

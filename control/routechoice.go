@@ -107,13 +107,16 @@ func (r *routing) named(v routeView, plan *routePlan) (rank map[keys.NodePublic]
 	return rank, pinned
 }
 
+// blockedHere is why a node that is named is not there.
+const blockedHere = `it is blocked on this node, "credant unblock" lets it in again`
+
 // resolve finds the node that a word of the settings means, and pins a name to the
 // node that has it. An unknown node is no problem: it may come.
 func (r *routing) resolve(word string, v routeView) (found *routeMember, fresh bool, problem string) {
 	if isID(word) { // never a name: else a node could call itself by the id of one that is not here
 		i := slices.IndexFunc(v.members, func(m routeMember) bool { return string(m.node.ID()) == word })
 		if i < 0 {
-			return nil, false, ""
+			return nil, false, v.absent(word)
 		}
 		return &v.members[i], false, ""
 	}
@@ -129,7 +132,7 @@ func (r *routing) resolve(word string, v routeView) (found *routeMember, fresh b
 	}
 	switch id, pinned := r.pins[word]; {
 	case len(have) == 0:
-		return nil, false, ""
+		return nil, false, v.absent(id)
 	case pinned:
 		return nil, false, fmt.Sprintf("another node has the name now (id %s, before %s): if it is the one that you mean, name it by its id", have[0].node.ID(), id)
 	case len(have) > 1:
@@ -178,6 +181,19 @@ func (r *routing) choose(now time.Time, v routeView, rank map[keys.NodePublic]in
 		}
 	}
 	holders := make(map[netip.Prefix]keys.NodePublic)
+	if len(order) > maxAccepted {
+		// Where not all fit, those that lead somewhere come first: records alone
+		// are free to make.
+		idle := func(p netip.Prefix) int {
+			if slices.ContainsFunc(offers[p], func(n keys.NodePublic) bool { _, ok := r.working[n]; return ok }) {
+				return 0
+			}
+			return 1
+		}
+		slices.SortStableFunc(order, func(a, b netip.Prefix) int {
+			return cmp.Or(cmp.Compare(rank[offers[a][0]], rank[offers[b][0]]), cmp.Compare(idle(a), idle(b)))
+		})
+	}
 	for _, p := range order[:min(len(order), maxAccepted)] {
 		holders[p] = r.holder(now, r.holders[p], offers[p])
 		plan.allowed[holders[p]] = append(plan.allowed[holders[p]], p)
@@ -261,6 +277,8 @@ func (r *routing) chooseExit(v routeView, plan *routePlan) (pinned bool) {
 	m, fresh, problem := r.resolve(r.exit, v)
 	const meanwhile = "nothing else leaves this host meanwhile; to leave by the host's own way, start the network without --exit-node"
 	switch {
+	case problem == blockedHere:
+		e.state, e.text = "blocked", fmt.Sprintf("the exit node %s is not used: %s; %s", r.exit, problem, meanwhile)
 	case problem != "":
 		e.state, e.text = "unknown", fmt.Sprintf("the exit node %s is not used: %s; %s", r.exit, problem, meanwhile)
 	case m == nil:

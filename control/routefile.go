@@ -41,7 +41,7 @@ func savePins(stateDir, network string, pins map[string]string) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(filepath.Join(networkDir(stateDir, network), "routes.json"), append(b, '\n')); err != nil {
+	if err := replaceFileDurably(filepath.Join(networkDir(stateDir, network), "routes.json"), append(b, '\n')); err != nil {
 		return fmt.Errorf("remember whose routes are taken: %w", err)
 	}
 	return nil

@@ -118,6 +118,15 @@ func (c RouteConfig) checkRoutes(subnet netip.Prefix) error {
 	return validNodeRef(c.ExitNode)
 }
 
+// exitElsewhere refuses this node as its own exit, which would let nothing out and
+// wait for ever. A name that is pinned means another node that had it.
+func (c RouteConfig) exitElsewhere(name, id string, pins map[string]string) error {
+	if c.ExitNode != id && (c.ExitNode != name || pins[name] != "") {
+		return nil
+	}
+	return fmt.Errorf("--exit-node %s is this node itself: name the one that is to carry its traffic, by its id if the two have one name", c.ExitNode)
+}
+
 // validNodeRef accepts what may name a node: its name, NAME-xxxx or its id.
 func validNodeRef(s string) error {
 	if ValidNodeName(s) != nil {

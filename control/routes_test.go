@@ -277,6 +277,49 @@ func TestRouteExit(t *testing.T) {
 	}
 }
 
+// A node that is named and blocked is not called unknown.
+func TestRoutesOfBlocked(t *testing.T) {
+	id := string(routeNode(2).ID())
+	for _, word := range []string{"gate", id} {
+		s := newRouteScene([]string{word}, word)
+		s.member(2, "gate", true, "192.168.7.0/24", "0.0.0.0/0")
+		if s.review(); s.r.plan.exit.state != "working" {
+			t.Fatalf("%+v", s.r.plan.exit)
+		}
+		s.view.members = nil
+		s.view.blocked = func(who string) bool { return who == id }
+		s.review()
+		if e := s.r.plan.exit; e.state != "blocked" || !strings.Contains(e.text, "credant unblock") {
+			t.Errorf("%+v", e)
+		}
+		if notices := s.r.plan.notices; len(notices) != 2 || !strings.Contains(notices[0], "blocked on this node") {
+			t.Errorf("notices: %q", notices)
+		}
+	}
+}
+
+// Who makes up nodes does not push out those that work.
+func TestRoutesFullTable(t *testing.T) {
+	s := newRouteScene([]string{"all"}, "")
+	for i := range 40 {
+		var routes []string
+		for j := range maxAdvertised {
+			routes = append(routes, fmt.Sprintf("100.%d.%d.0/24", 100+i, j))
+		}
+		s.member(byte(i+1), fmt.Sprintf("n%d", i), false, routes...)
+	}
+	s.member(99, "gate", true, "192.168.7.0/24")
+	if s.review(); s.leads("192.168.7.0/24") != 99 {
+		t.Error("the route to the one that works is not used")
+	}
+	s.at(99).working = false
+	s.at(1).working = true
+	s.now = s.now.Add(time.Hour)
+	if plan := s.review(); len(plan.subnets) != maxAccepted || s.leads("100.100.0.0/24") != 1 {
+		t.Errorf("%d routes", len(plan.subnets))
+	}
+}
+
 func TestRoutesAreBounded(t *testing.T) {
 	s := newRouteScene([]string{"all"}, "")
 	for i := range 40 {
@@ -376,6 +419,26 @@ func TestRouteSettings(t *testing.T) {
 	good := RouteConfig{AdvertiseRoutes: pfxs("192.168.7.0/24", "2001:db8::/48"), AdvertiseExit: true, AcceptRoutes: []string{"office", "all"}}
 	if err := good.checkRoutes(netip.Prefix{}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestExitIsAnotherNode(t *testing.T) {
+	own, other := string(routeNode(1).ID()), string(routeNode(2).ID())
+	for _, c := range []struct {
+		exit string
+		pins map[string]string
+		fine bool
+	}{
+		{exit: "", fine: true},
+		{exit: "gate", fine: true},
+		{exit: other, fine: true},
+		{exit: "me"},
+		{exit: own},
+		{exit: "me", pins: map[string]string{"me": other}, fine: true},
+	} {
+		if err := (RouteConfig{ExitNode: c.exit}).exitElsewhere("me", own, c.pins); (err == nil) != c.fine {
+			t.Errorf("%+v: %v", c, err)
+		}
 	}
 }
 

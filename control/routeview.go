@@ -14,8 +14,9 @@ type routeView struct {
 	members  []routeMember
 	own      []netip.Prefix // that this node advertises
 	overlay  []netip.Prefix
-	host     []netip.Prefix // that the host reaches without the network
-	underlay []underlayUse  // in the order of addresses, once reviewed
+	host     []netip.Prefix       // that the host reaches without the network
+	blocked  func(id string) bool // nil: nobody is
+	underlay []underlayUse        // in the order of addresses, once reviewed
 }
 
 type routeMember struct {
@@ -30,6 +31,14 @@ type routeMember struct {
 type underlayUse struct {
 	addr netip.Addr
 	what string
+}
+
+// absent says why a node is not among the members, if that is this host's doing.
+func (v routeView) absent(id string) string {
+	if v.blocked != nil && v.blocked(id) {
+		return blockedHere
+	}
+	return ""
 }
 
 // routeState says what became of a route that a node advertises.
@@ -61,7 +70,7 @@ type routePlan struct {
 type exitPlan struct {
 	node  keys.NodePublic // zero: no node has the name
 	name  string          // as the user says it; empty: no exit node is asked for
-	state string          // "working", "away", "unknown", "not offered"
+	state string          // "working", "away", "unknown", "blocked", "not offered"
 	text  string
 }
 

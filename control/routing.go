@@ -91,7 +91,7 @@ func (m *mesh) nextRoutes(sooner func(time.Time)) {
 }
 
 func (m *mesh) routeView() routeView {
-	v := routeView{own: m.routes.advertise, overlay: m.overlay(), host: slices.Clone(m.routes.host)}
+	v := routeView{own: m.routes.advertise, overlay: m.overlay(), host: slices.Clone(m.routes.host), blocked: m.blocked.hasID}
 	for _, h := range m.publisher.hosts {
 		v.host = append(v.host, h.Masked())
 	}

@@ -60,7 +60,7 @@ func routeFields(s localapi.Status) []field {
 	if e := s.Self.ExitNode; e != nil {
 		text := "all other traffic goes through " + e.Name
 		if e.State != "working" {
-			text += ", which is " + map[string]string{"away": "away", "unknown": "not known", "not offered": "no exit node"}[e.State]
+			text += ", which is " + map[string]string{"away": "away", "unknown": "not known", "blocked": "blocked on this node", "not offered": "no exit node"}[e.State]
 		}
 		out = append(out, field{"exit node", text})
 	}

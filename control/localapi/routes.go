@@ -13,5 +13,5 @@ type Route struct {
 type ExitNode struct {
 	Name  string `json:"name"`         // as the settings say it
 	ID    string `json:"id,omitempty"` // empty: no node has the name
-	State string `json:"state"`        // "working", "away", "unknown", "not offered"
+	State string `json:"state"`        // "working", "away", "unknown", "blocked", "not offered"
 }
