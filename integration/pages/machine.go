@@ -12,15 +12,12 @@ import (
 	"github.com/credant/credant/integration/image"
 )
 
-// releaseFile is what pages call the package for Debian; a release's own name has its version.
-const releaseFile = "credant_1.0.0-1_amd64.deb"
+// releaseVersion is what pages call the version of a release.
+const releaseVersion = "v1.0.0"
 
 // A machine is the other scene: "server", a Debian with systemd and nothing of ours, with a release unpacked in /root. It
 // has no network but its own loopback. All pages of this scene share it, one after the other, so each leaves it as it was.
-type machine struct {
-	booted *image.Machine
-	words  map[string]string
-}
+type machine struct{ booted *image.Machine }
 
 // newMachine boots it; it goes with the test.
 func newMachine(t *testing.T, programs string) *machine {
@@ -29,17 +26,12 @@ func newMachine(t *testing.T, programs string) *machine {
 	release := t.TempDir()
 	files := filepath.Join(release, "files")
 	must(t, makeRelease(t.Context(), programs, release, files))
-	debs, err := filepath.Glob(filepath.Join(files, "credant_*_amd64.deb"))
-	must(t, err)
-	if len(debs) != 1 {
-		t.Fatalf("the release has the packages %q", debs)
-	}
 	packed := filepath.Join(release, "files.tar")
 	out, err := exec.CommandContext(t.Context(), "tar", "-C", files, "-cf", packed, ".").CombinedOutput()
 	if err != nil {
 		t.Fatalf("pack the release: %v: %s", err, out)
 	}
-	m := &machine{booted: image.Boot(t, image.Config{}), words: map[string]string{releaseFile: filepath.Base(debs[0])}}
+	m := &machine{image.Boot(t, image.Config{})}
 	m.booted.Put(t, packed, "/root/files.tar")
 	m.booted.Do(t, `cd /root && tar --no-same-owner -xf files.tar && rm files.tar
 		printf '#!/bin/sh\nexec "$@"\n' >/usr/local/bin/sudo && chmod 755 /usr/local/bin/sudo
@@ -58,7 +50,8 @@ func makeRelease(ctx context.Context, programs, work, out string) error {
 	if err := os.Symlink(programs, filepath.Join(built, arch)); err != nil {
 		return fmt.Errorf("link programs: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, "go", "run", ".", "-out", out, "-formats", "deb", "-arch", arch, "-programs", built)
+	cmd := exec.CommandContext(ctx, "go", "run", ".", "-version", releaseVersion, "-out", out, "-formats", "deb", "-arch", arch, "-programs", built)
+	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1767225600") // also where git knows nothing
 	cmd.Dir = "../../deploy/packages"
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("make a release: %w\n%s", err, said)
@@ -71,14 +64,13 @@ func (m *machine) do(ctx context.Context, st step) error {
 		return fmt.Errorf("no host is called %q in this scene", st.host)
 	}
 	if st.file != "" {
-		_, err := m.run(ctx, fmt.Sprintf("mkdir -p -m 755 %s && (umask 077; cat >%s <<'END OF FILE'\n%sEND OF FILE\n)",
-			quote(filepath.Dir(st.file)), quote(st.file), replaced(st.content, m.words)))
-		return err
+		st.command = fmt.Sprintf("mkdir -p -m 755 %s && (umask 077; cat >%s <<'END OF FILE'\n%sEND OF FILE\n)",
+			quote(filepath.Dir(st.file)), quote(st.file), st.content)
 	}
 	ctx, cancel := context.WithTimeout(ctx, machineLimit)
 	defer cancel()
 	return persist(ctx, st, func() error {
-		r, err := m.run(ctx, m.script(st))
+		r, err := m.booted.Run(ctx, script(st))
 		switch {
 		case err != nil:
 			return err
@@ -98,18 +90,13 @@ func (m *machine) do(ctx context.Context, st step) error {
 const machineLimit = 2 * stepLimit
 
 // script is a command with a shell around it like the one of somebody who has logged in.
-func (m *machine) script(st step) string {
-	command := replaced(st.command, m.words)
+func script(st step) string {
 	shell := "exec 2>&1 </dev/null; cd /root; export HOME=/root DEBIAN_FRONTEND=noninteractive TERM=dumb NO_COLOR=1 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin\n"
 	if !asksPassphrase(st) {
-		return shell + command
+		return shell + st.command
 	}
 	// Nobody is asked without a terminal. Who types waits to be asked.
 	return shell + `set -o pipefail; said=$(mktemp)
 		{ until grep -q -e 'Passphrase of network' -e ended $said; do sleep 0.2; done; echo ` + passphrase + `; } |
-		{ script -qefc ` + quote(command) + ` /dev/null; code=$?; echo ended >>$said; exit $code; } | tee -a $said`
-}
-
-func (m *machine) run(ctx context.Context, script string) (image.Result, error) {
-	return m.booted.Run(ctx, script)
+		{ script -qefc ` + quote(st.command) + ` /dev/null; code=$?; echo ended >>$said; exit $code; } | tee -a $said`
 }

@@ -59,9 +59,11 @@ func TestParsePage(t *testing.T) {
 		"```\ncredant up\n```":                           "is not tried",
 		"```console\nnas$ credant up\n```":               "does not say where they run",
 		"<!-- scene: a -->\n```console\ncredant up\n```": "a session begins with",
-		"```toml\n":          "does not end",
-		"<!-- pause: 3 -->":  "no such comment",
-		"<!-- file: nas -->": "HOST PATH",
+		"    sudo credant up\n":                          "indented block",
+		"    nas$ ls\n":                                  "indented block",
+		"```toml\n":                                      "does not end",
+		"<!-- pause: 3 -->":                              "no such comment",
+		"<!-- file: nas -->":                             "HOST PATH",
 	} {
 		if _, err := parsePage("x.md", text); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v", text, err)

@@ -37,6 +37,8 @@ var (
 	fence   = regexp.MustCompile("^( *)(```+)\\s*([a-z]*)\\s*$")
 	prompt  = regexp.MustCompile(`^([a-z][a-z0-9-]*)([$#]) (.*)$`)
 	ended   = regexp.MustCompile(`^\(exit code (\d+)\)$`)
+	// A command in an indented block, where nobody tries it.
+	untried = regexp.MustCompile(`^ {4,}([a-z][a-z0-9-]*[$#] |\$ |sudo |credant |credant-relay |make |systemctl |journalctl |[A-Z][A-Z_]+=\S* )`)
 	span    = regexp.MustCompile("`([^`]+)`")
 )
 
@@ -69,6 +71,9 @@ func parsePage(name, text string) (page, error) {
 		}
 		f := fence.FindStringSubmatch(line)
 		if f == nil {
+			if untried.MatchString(line) {
+				return p, fmt.Errorf("%s:%d: a command in an indented block is not tried: make it a block of console, with HOST$ before each command", name, i+1)
+			}
 			for _, s := range span.FindAllStringSubmatch(line, -1) {
 				p.spans = append(p.spans, s[1])
 			}

@@ -119,10 +119,8 @@ func writePrograms(dir, credant, relay string) error {
 }
 
 // here says a page's text in this lab's addresses.
-func (s *scene) here(text string) string { return replaced(text, s.words) }
-
-func replaced(text string, words map[string]string) string {
-	for says, is := range words {
+func (s *scene) here(text string) string {
+	for says, is := range s.words {
 		text = strings.ReplaceAll(text, says, is)
 	}
 	return text
