@@ -457,6 +457,22 @@ func TestRestlessMember(t *testing.T) {
 	}
 }
 
+// What is said of a node that calls itself like another is not said of that one.
+func TestSaidOf(t *testing.T) {
+	w := newWorld(t, 1)
+	h := w.host("a", "5.1.1.1:20001", nil)
+	nas := h.stranger(1, nil)
+	h.mesh.advance(w.now, h.wallTime())
+	thief := h.stranger(2, func(r *wire.Record) { r.Name = nas.record.Name })
+	h.mesh.advance(w.now, h.wallTime())
+	if name := nas.record.Name + "-" + string(thief.node.ID())[:4]; thief.name() != name || nas.name() != nas.record.Name {
+		t.Errorf("they are %s and %s", nas.name(), thief.name())
+	}
+	if got := h.mesh.nameOf(thief.node); !strings.HasPrefix(got, nas.record.Name+"-") {
+		t.Errorf("said of %s", got)
+	}
+}
+
 // People copy names as programs show them.
 func TestMeant(t *testing.T) {
 	d := &daemon{config: Config{Network: "home"}}

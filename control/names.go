@@ -228,6 +228,10 @@ func (m *mesh) reviewNames(now time.Time) {
 		all = append(all, named{id: string(p.node.ID()), name: p.record.Name, aliases: p.record.Aliases})
 	}
 	changed, twice, passed := m.names.review(all)
+	for _, p := range m.peers {
+		id := string(p.node.ID())
+		p.label = m.names.of[id].best(id)
+	}
 	m.notice("names", twice)
 	for _, text := range passed {
 		m.event("name", "", text, false)

@@ -16,6 +16,7 @@ import (
 type peer struct {
 	node    keys.NodePublic
 	record  wire.Record
+	label   string // what this host calls it; empty: it is too new to have one
 	signed  wire.SignedRecord
 	pair    keys.Pair
 	version uint8
@@ -61,13 +62,11 @@ type peerPath struct {
 // working tells whether packets flow as far as the device knows.
 func (p *peer) working() bool { return p.alive && !p.lost && p.path.Addr.IsValid() }
 
-// name is what people call the peer.
-func (p *peer) name() string {
-	if p.record.Name != "" {
-		return p.record.Name
-	}
-	return string(p.node.ID())
-}
+// name is what people here call the peer, whatever it calls itself.
+func (p *peer) name() string { return cmp.Or(p.label, p.ownName()) }
+
+// ownName is what the peer calls itself.
+func (p *peer) ownName() string { return cmp.Or(p.record.Name, string(p.node.ID())) }
 
 // announces tells whether the peer says itself that it can be reached there.
 func (p *peer) announces(addr netip.AddrPort) bool {

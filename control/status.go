@@ -109,7 +109,7 @@ func (m *mesh) statusPeers() []localapi.Peer {
 	held := holders(m.claims())
 	for _, p := range m.peers {
 		peer := localapi.Peer{
-			Name:      p.name(),
+			Name:      p.ownName(),
 			Aliases:   p.record.Aliases,
 			ID:        string(p.node.ID()),
 			Names:     m.namesOf(string(p.node.ID())),
