@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/credant/credant/integration/member"
+	"github.com/credant/credant/integration/strict"
 )
 
 // programs is a folder to look for programs in first.
@@ -41,6 +42,9 @@ func run(m *testing.M) (int, error) {
 	if err := writePrograms(programs, credant, relay); err != nil {
 		return 0, err
 	}
+	if err := writeSamba(programs); err != nil {
+		return 0, err
+	}
 	return m.Run(), nil
 }
 
@@ -73,6 +77,9 @@ func TestPages(t *testing.T) {
 			continue
 		}
 		t.Run(p.name, func(t *testing.T) {
+			if _, err := os.Stat(filepath.Join(programs, "smbd")); err != nil && needsSamba(p) {
+				strict.Skip(t, "package samba is not unpacked: make deps")
+			}
 			t.Parallel()
 			switch p.scene {
 			case "homes":

@@ -89,7 +89,7 @@ func newScene(t *testing.T, programs string) *scene {
 
 // ownFiles gives a host what the lab leaves to the machine: places for a user's files.
 func ownFiles() error {
-	for _, dir := range []string{"/root", "/home", "/srv", "/mnt", "/usr/local/bin"} {
+	for _, dir := range []string{"/root", "/home", "/srv", "/mnt", "/usr/local/bin", "/var/cache", "/var/log"} {
 		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
 			return fmt.Errorf("mount %s: %w", dir, err)
 		}
