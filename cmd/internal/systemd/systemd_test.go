@@ -38,6 +38,47 @@ func TestNotifier(t *testing.T) {
 	}
 }
 
+// A manager that is busy hears later that the program is ready: it would end one of which it did not hear.
+func TestReadyWaitsForABusyManager(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	before := 0
+	for ; before < 10_000; before++ { // until its queue is full
+		c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+		_, err = c.Write([]byte("x"))
+		c.Close()
+		if err != nil {
+			break
+		}
+	}
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		NewNotifier(path).Ready("STATUS=here")
+	}()
+	time.Sleep(300 * time.Millisecond) // the manager has other things to do
+	b := make([]byte, 100)
+	_ = manager.SetReadDeadline(time.Now().Add(30 * time.Second))
+	for {
+		n, err := manager.Read(b)
+		if err != nil {
+			t.Fatalf("the manager heard nothing after %d others: %v", before, err)
+		}
+		if string(b[:n]) == "READY=1\nSTATUS=here" {
+			break
+		}
+	}
+	<-said
+}
+
 func TestWatchdog(t *testing.T) {
 	own := strconv.Itoa(os.Getpid())
 	for _, c := range []struct {

@@ -52,6 +52,22 @@ func TestPages(t *testing.T) {
 	}
 }
 
+func TestReference(t *testing.T) {
+	text := Reference(tree, "make docs", "# A port.\nport = 23456\n[other]\nnot-a-flag = 1\n")
+	for _, line := range []string{
+		"| [`credant dns add`](#credant-dns-add) | Add a name |", "## credant dns add", "| `--port PORT` | UDP port (default auto) |",
+		"| `-h, --help` | explain this command |", "```text\n--no-dht\n.keep 'this' \\ as it is\n```", "credant new     make a passphrase\n  indented",
+		"| `port` | `CREDANT_PORT` |", "| 78 | The same in a service, which is not started again until that is mended. |",
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("no line %q in:\n%s", line, text)
+		}
+	}
+	if strings.Contains(text, "NOT_A_FLAG") || strings.Contains(text, "completion") {
+		t.Errorf("more than is asked for:\n%s", text)
+	}
+}
+
 // A page in which groff finds something to warn of is a page that a reader sees torn.
 func TestGroffReadsThem(t *testing.T) {
 	if _, err := exec.LookPath("groff"); err != nil {
