@@ -115,6 +115,20 @@ func TestForward(t *testing.T) {
 			}
 			a.apply(t, want)
 		})
+		t.Run("port that the host gives away", func(t *testing.T) {
+			want := "192.168.7.7" // is not advertised
+			if tries(l.a, want) {
+				t.Errorf("%s answers", want)
+			}
+			l.b.Nft("table ip published { chain pre { type nat hook prerouting priority -100; ip daddr " + want + " dnat to 192.168.2.2; }\n}")
+			if !reaches(l.a, want) {
+				t.Error("what the host gives to another one does not get there")
+			}
+			if tries(l.a, "192.168.2.2") {
+				t.Error("so does what is not given")
+			}
+			l.b.Run("nft", "delete", "table", "ip", "published")
+		})
 		late := nstest.New(t)
 		t.Run("link plugged in", func(t *testing.T) {
 			nstest.Connect(t, l.b, "late", []string{"192.168.3.1/24"}, late, "eth0", []string{"192.168.3.2/24"})

@@ -26,6 +26,7 @@ const manglePriority = -150
 //
 //	forward: oifname/iifname WG tcp flags syn: maximum segment size = the route's
 //	         oifname WG ct state established,related accept
+//	         iifname WG ct status dnat accept
 //	         iifname WG saddr OVERLAY daddr ADVERTISED accept
 //	         iifname WG daddr PRIVATE drop; iifname WG saddr OVERLAY accept     # Exit
 //	         iifname WG drop; oifname WG drop
@@ -70,6 +71,9 @@ func (r hostRules) forwardRules() []nft.Rule {
 		nft.Concat(out, nft.ClampMSS()),
 		nft.Concat(in, nft.ClampMSS()),
 		nft.Concat(out, nft.MatchState(nft.StateEstablished|nft.StateRelated), accept),
+		// A port of this host's that leads elsewhere by its own rules, such as one
+		// that Docker publishes: whoever may speak to the host may speak to it.
+		nft.Concat(in, nft.MatchStatus(nft.StatusDNAT), accept),
 	}
 	for _, to := range normalize(r.forward.Advertised, true, nil) {
 		for _, from := range r.sources {

@@ -71,6 +71,9 @@ func matchPrefix(p netip.Prefix, offset4, offset6 uint32) Rule {
 // MatchState matches a connection in any of the states.
 func MatchState(states uint32) Rule { return matchBits(expr.CtKeySTATE, states, expr.CmpOpNeq) }
 
+// MatchStatus matches a connection with any of the bits.
+func MatchStatus(bits uint32) Rule { return matchBits(expr.CtKeySTATUS, bits, expr.CmpOpNeq) }
+
 // MatchNoStatus matches a connection with none of the bits.
 func MatchNoStatus(bits uint32) Rule { return matchBits(expr.CtKeySTATUS, bits, expr.CmpOpEq) }
 
