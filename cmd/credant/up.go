@@ -89,11 +89,12 @@ func (p *program) up(ctx context.Context) error {
 	case running && p.set.foreground:
 		return fmt.Errorf("network %s is up already (process %d): take it down first with %q", p.set.network, status.PID, "sudo "+p.withNetwork("credant down"))
 	case running:
-		as := ""
+		as, other := "", "take it down first: sudo "+p.withNetwork("credant down")
 		if manager != nil {
-			as = " as a service of " + manager.Name()
+			as, other = " as a service of "+manager.Name(), "add them to sudo "+p.withNetwork("credant service install")
 		}
-		fmt.Fprintf(p.stdout, "Network %s is up already%s; nothing was changed.\n\n", p.set.network, as)
+		writeWrapped(p.stdout, 0, fmt.Sprintf("Network %s is up already%s; nothing was changed. To give it other settings, %s", p.set.network, as, other))
+		fmt.Fprintln(p.stdout)
 		return renderStatus(p.stdout, status, time.Now(), p.colours(p.stdout), false)
 	case p.set.foreground:
 		return p.foreground(ctx)
