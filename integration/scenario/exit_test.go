@@ -3,6 +3,7 @@ package scenario
 import (
 	"net/netip"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -175,4 +176,37 @@ func exitNode(t *testing.T, backend string) {
 	if rules := v.output(v.laptop.Host, "ip", "rule") + v.output(v.laptop.Host, "ip", "-6", "rule"); len(slices.DeleteFunc(splitLines(rules), isPlainRule)) != 0 {
 		t.Errorf("rules are still there: %s", rules)
 	}
+}
+
+// Nothing leaves past an exit node that is blocked, between two starts, and with another one that nobody knows; without
+// one, the host's own way is back, after a crash too.
+func TestExitNodeThatChanges(t *testing.T) {
+	v := newTraveller(t, "embedded")
+	v.openGate()
+	v.travel()
+	v.laptop.reach(v.gate, 30*time.Second)
+	v.webReached(v.byGate)
+
+	v.laptop.command("block", "gate")
+	v.eventually(30*time.Second, "the exit node is said to be blocked", func() bool { return v.exitState() == "blocked" })
+	v.webOut()
+	v.lanReached()
+	v.noLeak("with the exit node blocked")
+	v.laptop.command("unblock", "gate")
+	v.webReached(v.byGate)
+
+	v.must(v.laptop.Stop(v.within(time.Minute), syscall.SIGUSR1))
+	v.webOut()
+	v.noLeak("between two starts")
+	v.laptop.up("--exit-node", "nobody")
+	v.webOut()
+	v.lanReached()
+	if got := v.exitState(); got != "unknown" {
+		t.Errorf("an exit node that nobody knows is %q", got)
+	}
+	v.noLeak("with another exit node")
+
+	v.laptop.Daemon().Kill()
+	v.laptop.up()
+	v.webReached(func(seen netip.Addr) bool { return !v.byGate(seen) })
 }
