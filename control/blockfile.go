@@ -1,12 +1,7 @@
 package control
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 )
 
 // blockedNodes is blocked.json.
@@ -18,16 +13,12 @@ type blockedNodes struct {
 // loadBlocked refuses a damaged file: to go on without it would let in whom the user
 // has shut out.
 func loadBlocked(stateDir, network string) ([]blockedNode, error) {
-	path := filepath.Join(networkDir(stateDir, network), "blocked.json")
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	var f blockedNodes
+	path, damage, err := readState(stateDir, network, "blocked.json", &f)
 	if err != nil {
 		return nil, fmt.Errorf("read which nodes are blocked: %w", err)
 	}
-	var f blockedNodes
-	if err := json.Unmarshal(b, &f); err != nil {
+	if err := damage; err != nil {
 		return nil, fmt.Errorf("%s is damaged (%w): mend or remove it, and block those nodes again", path, err)
 	}
 	for _, n := range f.Blocked {
@@ -39,11 +30,8 @@ func loadBlocked(stateDir, network string) ([]blockedNode, error) {
 }
 
 func saveBlocked(stateDir, network string, all []blockedNode) error {
-	b, err := json.MarshalIndent(blockedNodes{Comment: "nodes that this one has nothing to do with", Blocked: all}, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := replaceFileDurably(filepath.Join(networkDir(stateDir, network), "blocked.json"), append(b, '\n')); err != nil {
+	f := blockedNodes{Comment: "nodes that this one has nothing to do with", Blocked: all}
+	if err := writeState(stateDir, network, "blocked.json", replaceFileDurably, f); err != nil {
 		return fmt.Errorf("remember which nodes are blocked: %w", err)
 	}
 	return nil

@@ -1,12 +1,7 @@
 package control
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -22,18 +17,14 @@ const maxHeldNames = maxMembers * 9
 // loadNames goes on without a damaged file: that costs no more than who was met
 // first, and a notice tells.
 func loadNames(stateDir, network string) (held map[string]string, notice string, err error) {
-	path := filepath.Join(networkDir(stateDir, network), "names.json")
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", nil
-	}
+	var f heldNames
+	path, damage, err := readState(stateDir, network, "names.json", &f)
 	if err != nil {
 		return nil, "", fmt.Errorf("read who holds which name: %w", err)
 	}
-	var f heldNames
 	damaged := "%s was damaged (%.200v) and is written anew: a name that several nodes ask for may mean another of them now, see \"credant dns\""
-	if err := json.Unmarshal(b, &f); err != nil {
-		return nil, fmt.Sprintf(damaged, path, err), nil
+	if damage != nil {
+		return nil, fmt.Sprintf(damaged, path, damage), nil
 	}
 	for label, id := range f.Held {
 		if ValidNodeName(label) != nil || !isID(id) || len(f.Held) > maxHeldNames {
@@ -44,11 +35,8 @@ func loadNames(stateDir, network string) (held map[string]string, notice string,
 }
 
 func saveNames(stateDir, network string, held map[string]string) error {
-	b, err := json.MarshalIndent(heldNames{Comment: "which node is meant by a name on this host: who had it first", Held: held}, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := replaceFile(filepath.Join(networkDir(stateDir, network), "names.json"), append(b, '\n')); err != nil {
+	f := heldNames{Comment: "which node is meant by a name on this host: who had it first", Held: held}
+	if err := writeState(stateDir, network, "names.json", replaceFile, f); err != nil {
 		return fmt.Errorf("remember who holds which name: %w", err)
 	}
 	return nil

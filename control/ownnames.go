@@ -1,12 +1,8 @@
 package control
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/credant/credant/discovery/keys"
@@ -38,16 +34,11 @@ const (
 const ownNamesFile = "own-names.json"
 
 func loadOwnNames(stateDir, network string) (ownNames, error) {
-	path := filepath.Join(networkDir(stateDir, network), ownNamesFile)
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return ownNames{}, nil
-	}
-	if err != nil {
-		return ownNames{}, fmt.Errorf("read this node's names: %w", err)
-	}
 	var o ownNames
-	err = json.Unmarshal(b, &o)
+	path, err, readErr := readState(stateDir, network, ownNamesFile, &o)
+	if readErr != nil {
+		return ownNames{}, fmt.Errorf("read this node's names: %w", readErr)
+	}
 	if err == nil && o.Name != "" {
 		err = ValidNodeName(o.Name)
 	}
@@ -64,11 +55,7 @@ func loadOwnNames(stateDir, network string) (ownNames, error) {
 }
 
 func (o ownNames) save(stateDir, network string) error {
-	b, err := json.MarshalIndent(o, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := replaceFileDurably(filepath.Join(networkDir(stateDir, network), ownNamesFile), append(b, '\n')); err != nil {
+	if err := writeState(stateDir, network, ownNamesFile, replaceFileDurably, o); err != nil {
 		return fmt.Errorf("keep this node's names: %w", err)
 	}
 	return nil

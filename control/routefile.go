@@ -1,12 +1,7 @@
 package control
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 )
 
 // routePins is routes.json: which node a name in the settings means.
@@ -16,16 +11,12 @@ type routePins struct {
 }
 
 func loadPins(stateDir, network string) (map[string]string, error) {
-	path := filepath.Join(networkDir(stateDir, network), "routes.json")
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	var f routePins
+	path, damage, err := readState(stateDir, network, "routes.json", &f)
 	if err != nil {
 		return nil, fmt.Errorf("read whose routes are taken: %w", err)
 	}
-	var f routePins
-	if err := json.Unmarshal(b, &f); err != nil {
+	if err := damage; err != nil {
 		return nil, fmt.Errorf("%s is damaged (%w): remove it; the names of --accept-routes and --exit-node mean whoever is met first then", path, err)
 	}
 	for name, id := range f.Pins {
@@ -37,11 +28,8 @@ func loadPins(stateDir, network string) (map[string]string, error) {
 }
 
 func savePins(stateDir, network string, pins map[string]string) error {
-	b, err := json.MarshalIndent(routePins{Comment: "which node a name in --accept-routes and --exit-node means: who had it first", Pins: pins}, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := replaceFileDurably(filepath.Join(networkDir(stateDir, network), "routes.json"), append(b, '\n')); err != nil {
+	f := routePins{Comment: "which node a name in --accept-routes and --exit-node means: who had it first", Pins: pins}
+	if err := writeState(stateDir, network, "routes.json", replaceFileDurably, f); err != nil {
 		return fmt.Errorf("remember whose routes are taken: %w", err)
 	}
 	return nil

@@ -207,26 +207,18 @@ func (m memory) equal(o memory) bool {
 // loadMemory goes on without a damaged file, as a power cut leaves it: a node that
 // does not start at all is worse than another port, and a notice tells.
 func loadMemory(stateDir, network string) (m memory, notice string, err error) {
-	path := filepath.Join(networkDir(stateDir, network), "memory.json")
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return memory{}, "", nil
-	}
+	path, damage, err := readState(stateDir, network, "memory.json", &m)
 	if err != nil {
 		return memory{}, "", fmt.Errorf("read what is remembered: %w", err)
 	}
-	if err := json.Unmarshal(b, &m); err != nil {
-		return memory{}, fmt.Sprintf("%s was damaged (%.200v) and is written anew: this node may have another port and address now", path, err), nil
+	if damage != nil {
+		return memory{}, fmt.Sprintf("%s was damaged (%.200v) and is written anew: this node may have another port and address now", path, damage), nil
 	}
 	return m, "", nil
 }
 
 func (m memory) save(stateDir, network string) error {
-	b, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := replaceFile(filepath.Join(networkDir(stateDir, network), "memory.json"), append(b, '\n')); err != nil {
+	if err := writeState(stateDir, network, "memory.json", replaceFile, m); err != nil {
 		return fmt.Errorf("remember port and address: %w", err)
 	}
 	return nil
