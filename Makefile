@@ -77,7 +77,7 @@ test-kernel: build bin/vmrun ## WireGuard of Debian's kernel, in QEMU (as root)
 	go test -count=1 -timeout 15m -run '^TestKernel' -exec '$(CURDIR)/bin/vmrun -timeout 15m --' $(SCENARIOS)
 
 .PHONY: test-image
-test-image: build ## services, a first boot and a reboot on a Debian with systemd, in QEMU (as root)
+test-image: build ## services, the package, a first boot and reboots on a Debian with systemd, in QEMU (as root)
 	go test -count=1 -timeout 30m ./integration/image/...
 	go test -count=1 -timeout 15m -run '^TestMachine$$' $(PAGES)
 

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +25,7 @@ const (
 // can be read afterwards but where only root can, and has to.
 func TestFirstBoot(t *testing.T) {
 	Need(t)
-	deb := debianPackage(t)
+	deb := older(t)
 	internet := lab.New()
 	home := internet.NAT("lan-router", lab.PortRestricted)
 	neighbour := home.Host("neighbour")
@@ -152,22 +150,6 @@ func checkSecrets(t *testing.T, m *Machine) {
 	m.Do(t, "runuser -u nobody -- sh -c '! cat /run/credentials/@system/*' && test -s /run/credentials/@system/credant.office.passphrase")
 	m.Do(t, "ip route get 169.254.169.254 uid 0")
 	m.Do(t, "! ip route get 169.254.169.254 uid 65534")
-}
-
-// debianPackage builds credant's package for this architecture and returns its file.
-func debianPackage(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	cmd := exec.Command("go", "run", ".", "-root", "../..", "-arch", "amd64", "-version", "v0.0.1", "-out", filepath.Join(dir, "release"))
-	cmd.Dir = "../../deploy/packages"
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build packages: %v: %s", err, out)
-	}
-	found, err := filepath.Glob(filepath.Join(dir, "release", "credant_*_amd64.deb"))
-	if err != nil || len(found) != 1 {
-		t.Fatalf("find package: %v, %v", found, err)
-	}
-	return found[0]
 }
 
 // edit reads a file and replaces each old text, which must be there once, by the new one that follows it.

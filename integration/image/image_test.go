@@ -12,10 +12,12 @@ import (
 	"github.com/credant/credant/integration/lab"
 )
 
-// This package's own promises: a healthy systemd, output apart from errors, files in, a LAN with neighbours, the clock,
-// credentials, and scripts that end when they should. Tests beside this one need the disk to outlive a reboot.
-func TestMachine(t *testing.T) {
-	Need(t)
+// secret is a credential of the machine's, and one that must be quoted.
+const secret = "open sesame, 'twice'\n"
+
+// bootOnLAN boots the machine that the tests share, in another year, beside a neighbour on its LAN.
+func bootOnLAN(t *testing.T, credentials map[string]string) (*Machine, *lab.Router, *lab.Host) {
+	t.Helper()
 	internet := lab.New()
 	home := internet.NAT("home", lab.PortRestricted)
 	neighbour := home.Host("neighbour")
@@ -27,12 +29,12 @@ func TestMachine(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	switchedOn := time.Date(2031, 1, 2, 3, 4, 5, 0, time.UTC)
-	m := Boot(t, Config{
-		LAN: home, Clock: switchedOn,
-		Credentials: map[string]string{"image.secret": "open sesame, 'twice'\n"},
-	})
+	return Boot(t, Config{LAN: home, Clock: time.Date(2031, 1, 2, 3, 4, 5, 0, time.UTC), Credentials: credentials}), home, neighbour
+}
 
+// testMachine tries this package's own promises: a healthy systemd, output apart from errors, files in, a LAN with
+// neighbours, the clock, and scripts that end when they should. Other tests need the disk to outlive a reboot.
+func testMachine(t *testing.T, m *Machine, home *lab.Router, neighbour *lab.Host) {
 	if failed := m.Do(t, "systemctl --failed --no-legend --plain"); failed != "" {
 		t.Errorf("services failed: %s", failed)
 	}
@@ -56,7 +58,7 @@ func TestMachine(t *testing.T) {
 	}
 	m.Do(t, "ping -c 1 -W 30 "+neighbour.IPv4()[0].String())
 
-	if got := m.Do(t, "cat /run/credentials/@system/image.secret"); got != "open sesame, 'twice'\n" {
+	if got := m.Do(t, "cat /run/credentials/@system/image.secret"); got != secret {
 		t.Errorf("the credential is %q", got)
 	}
 	if year := m.Do(t, "date -u +%Y"); year != "2031\n" {
