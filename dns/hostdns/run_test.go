@@ -1,10 +1,13 @@
 package hostdns
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // A host without anything, as a minimal container is.
@@ -83,4 +86,40 @@ func holds(t *testing.T, path, text string) {
 		}
 		return err
 	})
+}
+
+// A look at /etc/hosts that finds everything as it should be calls for no other.
+func TestLookAtHostsIsNoChange(t *testing.T) {
+	_, h := makeHosts(t, usersLines)
+	w, err := newWatcher()
+	must(t, err)
+	defer w.close()
+	w.set([]string{h.path})
+	changes := func() (n int) { // the kernel has them before the call that makes them returns
+		b := make([]byte, 16<<10)
+		for {
+			size, err := unix.Read(w.fd, b)
+			if errors.Is(err, unix.EAGAIN) {
+				return n
+			}
+			must(t, err)
+			if w.concerns(b[:size]) {
+				n++
+			}
+		}
+	}
+	entries := someEntries("home", 3)
+	_, _, err = h.apply(t.Context(), entries)
+	must(t, err)
+	if changes() == 0 {
+		t.Error("a write is not seen")
+	}
+	for range 3 {
+		if did, _, err := h.apply(t.Context(), entries); err != nil || did {
+			t.Fatalf("the same again: %v, %v", did, err)
+		}
+	}
+	if changes() > 0 {
+		t.Error("a look counts as a change")
+	}
 }

@@ -23,7 +23,9 @@ type watcher struct {
 	paths map[string]int32
 }
 
-const watched = unix.IN_CLOSE_WRITE | unix.IN_MODIFY | unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_TO |
+// Not IN_CLOSE_WRITE: /etc/hosts is opened for writing at each look at it, which
+// would call for the next one, without end.
+const watched = unix.IN_MODIFY | unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_TO |
 	unix.IN_MOVED_FROM | unix.IN_DELETE_SELF | unix.IN_MOVE_SELF
 
 func newWatcher() (*watcher, error) {
