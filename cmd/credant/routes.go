@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/credant/credant/cmd/internal/cli"
@@ -63,11 +64,33 @@ func routeFields(s localapi.Status) []field {
 			text += ", which is " + map[string]string{"away": "away", "unknown": "not known", "blocked": "blocked on this node", "not offered": "no exit node"}[e.State]
 		}
 		out = append(out, field{"exit node", text})
+		if family := notCarried(s); e.State == "working" && family != "" {
+			out = append(out, field{"no " + family, e.Name + " carries none, and none leaves otherwise"})
+		}
 	}
 	if n := len(s.Blocked); n > 0 {
 		out = append(out, field{"blocked", plural(n, "node", "nodes") + ": \"credant block\" lists them"})
 	}
 	return out
+}
+
+// notCarried is the family that the exit node does not take, as one without IPv6.
+func notCarried(s localapi.Status) string {
+	for _, p := range s.Peers {
+		if p.ID != s.Self.ExitNode.ID {
+			continue
+		}
+		takes := func(prefix string) bool {
+			return slices.ContainsFunc(p.Routes, func(r localapi.Route) bool { return r.Prefix == prefix })
+		}
+		switch {
+		case !takes("::/0"):
+			return "IPv6"
+		case !takes("0.0.0.0/0"):
+			return "IPv4"
+		}
+	}
+	return ""
 }
 
 // routeList writes prefixes for a person.
