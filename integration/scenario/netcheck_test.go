@@ -64,6 +64,11 @@ func TestNetcheckTellsEveryNAT(t *testing.T) {
 			t.Run(nat.String(), func(t *testing.T) {
 				t.Parallel() // most of it is waiting
 				r, _ := netcheckOf(t, w, hosts[i], "--stun", server)
+				// What could not be measured, for want of an answer on this busy machine, is asked again; what is said
+				// has to be right at once.
+				for try := 0; try < 3 && (r.IPv4.Mapping == "" || r.IPv4.Filtering == ""); try++ {
+					r, _ = netcheckOf(t, w, hosts[i], "--stun", server)
+				}
 				got := r.IPv4
 				if got.Mapping != string(nat.Mapping) || got.Filtering != string(nat.Filtering) {
 					t.Errorf("%s mapping, %s filtering", got.Mapping, got.Filtering)
