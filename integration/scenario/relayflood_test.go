@@ -250,10 +250,12 @@ type attack struct {
 }
 
 func newAttack(random *rand.Rand, relay netip.Addr, overheard []lab.Packet) *attack {
+	const longest = 1500 - 20 - 8 // that one packet of an Ethernet carries
 	a := &attack{random: random}
 	for _, p := range overheard {
 		switch kind, _ := wire.ParseHeader(p.Payload); {
 		case p.Protocol != unix.IPPROTO_UDP || !p.Src.Addr().Is4():
+		case len(p.Payload) > longest: // put together again where it was overheard
 		case p.Dst.Addr() != relay:
 			a.others = append(a.others, p)
 		case kind == wire.KindRequest:
