@@ -3,6 +3,7 @@ package pages
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -99,7 +100,7 @@ func parsePage(name, text string) (page, error) {
 				return p, err
 			}
 			p.steps = append(p.steps, steps...)
-		case !contains(languages, language):
+		case !slices.Contains(languages, language):
 			return p, fmt.Errorf("%s:%d: a block of %q is not tried: make it console, with HOST$ before each command, or one of %s", name, begin, language, strings.Join(languages, ", "))
 		}
 	}
@@ -107,15 +108,6 @@ func parsePage(name, text string) (page, error) {
 		return p, fmt.Errorf("%s: it shows commands and does not say where they run: begin with <!-- scene: NAME -->", name)
 	}
 	return p, nil
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 func parseSession(name string, first int, body []string) ([]step, error) {
