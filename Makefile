@@ -11,8 +11,16 @@ export CREDANT_RELAY_BIN := $(CURDIR)/bin/credant-relay
 SCENARIOS := ./integration/scenario
 MATRIX := ./integration/matrix
 PAGES := ./integration/pages
+IMAGE := ./integration/image
 # Packages whose tests have a part that needs kernel WireGuard; it runs in the VM.
 KERNEL := ./wgsetup ./wgsetup/sideport ./wgsetup/internal/nft
+
+# $(call tests,NAME,PACKAGES) is "go test" that runs a failed test again by itself, twice at most: two cores that are busy with
+# something else miss a deadline now and then, a mistake fails every time. "make test" ends with the names of such tests.
+# Data races, and more than five failures, are no accidents.
+tests = go tool gotestsum --format pkgname-and-test-fails --format-icons text --hide-summary skipped \
+	--rerun-fails=2 --rerun-fails-max-failures=5 --rerun-fails-run-root-test --rerun-fails-abort-on-data-race \
+	--rerun-fails-report '$(CURDIR)/bin/rerun-$(1).txt' --packages "$(2)" --
 
 .PHONY: help
 help: ## list the targets
@@ -44,23 +52,25 @@ demo: ## two machines behind NATs find each other (as root)
 .PHONY: test
 test: export CREDANT_TEST_STRICT := 1
 test: deps lint build bin/vmrun ## everything; a test that cannot run fails (as root)
+	@rm -f bin/rerun-*.txt
 	@$(MAKE) --no-print-directory test-unit
 	@$(MAKE) --no-print-directory test-integration
 	@$(MAKE) --no-print-directory test-kernel
 	@$(MAKE) --no-print-directory test-image
 	@$(MAKE) --no-print-directory test-idle # last and alone: what it measures is small
+	@! ls bin/rerun-*.txt >/dev/null 2>&1 || { echo 'Run more than once, because they failed:'; cat bin/rerun-*.txt; }
 
 .PHONY: test-unit
 test-unit: build ## every package, race detector on where it can be
-	go test -race -skip '/kernel$$|^TestSimulation$$' $$(go list ./... | grep -v -e /integration/scenario -e /integration/matrix -e /integration/image -e /integration/pages)
-	go test ./discovery/mainline ./discovery/gossip ./control/relayd
+	$(call tests,race,$$(go list ./... | grep -v -e $(SCENARIOS) -e $(MATRIX) -e $(PAGES) -e $(IMAGE))) -race -skip '/kernel$$|^TestSimulation$$'
+	$(call tests,simulations,./discovery/mainline ./discovery/gossip ./control/relayd)
 	cd deploy/packages && go test ./...
 
 .PHONY: test-integration
 test-integration: build ## the programs in a small internet, and what the pages show (as root)
-	go test -count=1 -timeout 15m -parallel 12 -skip '^TestKernel|^TestIdle' $(SCENARIOS)
-	go test -count=1 -timeout 5m $(MATRIX)
-	go test -count=1 -timeout 10m -skip '^TestMachine$$' $(PAGES)
+	$(call tests,scenarios,$(SCENARIOS)) -count=1 -timeout 15m -parallel 12 -skip '^TestKernel|^TestIdle'
+	$(call tests,matrix,$(MATRIX)) -count=1 -timeout 5m
+	$(call tests,pages,$(PAGES)) -count=1 -timeout 10m -skip '^TestMachine$$'
 
 .PHONY: matrix
 matrix: deps build ## every two kinds of NAT, how they meet; writes docs/matrix.md (as root, an hour or two)
@@ -68,18 +78,18 @@ matrix: deps build ## every two kinds of NAT, how they meet; writes docs/matrix.
 
 .PHONY: test-idle
 test-idle: build ## what an idle node costs; takes six minutes (as root)
-	go test -count=1 -timeout 15m -run '^TestIdle' $(SCENARIOS)
+	$(call tests,idle,$(SCENARIOS)) -count=1 -timeout 15m -run '^TestIdle'
 
 .PHONY: test-kernel
 test-kernel: export CREDANT_TEST_KERNEL := 1
 test-kernel: build bin/vmrun ## WireGuard of Debian's kernel, in QEMU (as root)
-	go test -count=1 -p 1 -timeout 15m -skip '/embedded$$' -exec '$(CURDIR)/bin/vmrun -timeout 15m --' $(KERNEL)
-	go test -count=1 -timeout 15m -run '^TestKernel' -exec '$(CURDIR)/bin/vmrun -timeout 15m --' $(SCENARIOS)
+	$(call tests,kernel,$(KERNEL)) -count=1 -p 1 -timeout 15m -skip '/embedded$$' -exec '$(CURDIR)/bin/vmrun -timeout 15m --'
+	$(call tests,kernel-scenarios,$(SCENARIOS)) -count=1 -timeout 15m -run '^TestKernel' -exec '$(CURDIR)/bin/vmrun -timeout 15m --'
 
 .PHONY: test-image
 test-image: build ## services, the package, a first boot and reboots on a Debian with systemd, in QEMU (as root)
-	go test -count=1 -timeout 30m ./integration/image/...
-	go test -count=1 -timeout 15m -run '^TestMachine$$' $(PAGES)
+	$(call tests,image,$(IMAGE)/...) -count=1 -timeout 30m
+	$(call tests,machine-pages,$(PAGES)) -count=1 -timeout 15m -run '^TestMachine$$'
 
 .PHONY: bin/vmrun
 bin/vmrun:
