@@ -16,8 +16,9 @@ const DHTPort = 6881
 
 // A DHT is a private BitTorrent DHT: one libtorrent node on each address of a public host.
 type DHT struct {
-	Bootstrap netip.AddrPort // IPv4 of its first node
-	process   *Process
+	Bootstrap  netip.AddrPort // IPv4 of its first node
+	Bootstrap6 netip.AddrPort // its IPv6
+	process    *Process
 }
 
 // StartDHT starts a node on each of the host's addresses (set Addresses; 16 make a DHT of several hops) and returns
@@ -37,7 +38,9 @@ func (h *Host) StartDHT(ctx context.Context) (*DHT, error) {
 		process.Kill()
 		return nil, fmt.Errorf("start DHT: %w", err)
 	}
-	return &DHT{Bootstrap: netip.AddrPortFrom(v4[0], DHTPort), process: process}, nil
+	return &DHT{
+		Bootstrap: netip.AddrPortFrom(v4[0], DHTPort), Bootstrap6: netip.AddrPortFrom(v6[0], DHTPort), process: process,
+	}, nil
 }
 
 // Stop ends all nodes at once.

@@ -216,7 +216,7 @@ func (w *world) network(ctx context.Context, m mode, deaf bool) (*network, error
 	}
 	switch m {
 	case byDHT:
-		n.flags = append(n.flags, "--dht-bootstrap", w.dht.Bootstrap.String())
+		n.flags = append(n.flags, "--dht-bootstrap", w.dht.Bootstrap.String(), "--dht-bootstrap", w.dht.Bootstrap6.String())
 	case byMember:
 		n.hub, err = n.member(w.hub)
 		if err != nil {
