@@ -129,7 +129,7 @@ func (r *running) eventually(what string, holds func() bool) {
 func TestNodesMeetAndAreRelayed(t *testing.T) {
 	local4, local6 := loopback(), netip.IPv6Loopback()
 	c := quiet(t, local4, local6)
-	c.Grace = time.Second
+	c.Grace = 3 * time.Second // for what two nodes have to do in it, on a busy machine
 	r := start(t, c)
 	network := newNetwork(t)
 	a := startNode(t, network, "127.0.0.1", r.server(local4))
@@ -161,12 +161,10 @@ func TestNodesMeetAndAreRelayed(t *testing.T) {
 	exchange(1)
 	for series, want := range map[string]float64{
 		"networks": 1, "registrations": 2, "allocations": 1, "allocations_bound": 1, "flows": 2, "ports_open": reopened,
-		"forwarded_datagrams_total": 2, "forwarded_bytes_total": 64,
+		"forwarded_datagrams_total": 2, "forwarded_bytes_total": 64, // counted a moment after they have gone
 		`info{key="` + r.Key.String() + `",version="test"}`: 1,
 	} {
-		if got := r.metric(series); got != want {
-			t.Errorf("%s is %v, want %v", series, got, want)
-		}
+		r.eventually(fmt.Sprintf("%s is %v", series, want), func() bool { return r.metric(series) == want })
 	}
 
 	// The network is one of two allowed now. Nothing is lost.

@@ -10,13 +10,6 @@ import (
 	"time"
 )
 
-const (
-	// lead is how much later than a worse protocol a better one may answer: both are a LAN away.
-	lead = 250 * time.Millisecond
-	// leadUPnP is the same for UPnP, whose search takes a while by itself.
-	leadUPnP = 500 * time.Millisecond
-)
-
 // An outcome is what came of a protocol.
 type outcome struct {
 	grant grant
@@ -92,11 +85,11 @@ func (w *worker) askAll(ctx context.Context, port uint16) (grant, error) {
 				note(err)
 				continue
 			}
-			pmpAnswered, pcpLate = true, time.After(lead)
+			pmpAnswered, pcpLate = true, time.After(w.mapper.pace.lead)
 		case o := <-upnp:
 			upnp = nil
 			if o.err == nil {
-				pmpLate = time.After(leadUPnP)
+				pmpLate = time.After(w.mapper.pace.leadUPnP)
 			} else {
 				note(o.err)
 			}

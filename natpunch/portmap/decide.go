@@ -13,13 +13,16 @@ const (
 	maxLifetime = 24 * time.Hour
 )
 
-// A pace is how often a gateway is asked.
+// A pace is how often a gateway is asked, and how long each part of that may take.
 type pace struct {
 	renewMin time.Duration // between two renewals, whatever lifetime is granted
 	check    time.Duration // between two looks at a mapping by UPnP: no epoch tells that it is lost
 	retryMin time.Duration // after the first round that gave no mapping
 	retryMax time.Duration
 	kickMin  time.Duration // between two rounds that events ask for: anyone on the LAN can make them
+	lead     time.Duration // by which a better protocol may answer later than NAT-PMP: both are a LAN away
+	leadUPnP time.Duration // the same for UPnP, whose search takes a while by itself
+	giveBack time.Duration // for the end
 }
 
 var usualPace = pace{
@@ -28,6 +31,9 @@ var usualPace = pace{
 	retryMin: 10 * time.Second,
 	retryMax: time.Hour,
 	kickMin:  5 * time.Second,
+	lead:     250 * time.Millisecond,
+	leadUPnP: 500 * time.Millisecond,
+	giveBack: time.Second,
 }
 
 // A keeper decides when a gateway is asked again. It is pure: it takes the time.

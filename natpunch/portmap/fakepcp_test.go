@@ -29,6 +29,7 @@ type fakeGateway struct {
 
 	noPCP, noNATPMP bool
 	silent          bool          // port 5351 drops all
+	deaf            bool          // nothing listens there, and the host is told so at once
 	versionReply    []byte        // how it refuses PCP; nil: as RFC 6886 says
 	result          uint8         // of each PCP request
 	pmpResult       uint16        // of each NAT-PMP request
@@ -63,6 +64,10 @@ func (f *fakeGateway) start() *fakeGateway {
 	f.t.Helper()
 	for range 20 {
 		f.addr = netip.AddrFrom4([4]byte{127, byte(1 + rand.IntN(254)), byte(rand.IntN(256)), byte(1 + rand.IntN(254))})
+		if f.deaf {
+			f.igd.start()
+			return f
+		}
 		conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(f.addr, pcp.ServerPort)))
 		if err != nil {
 			continue

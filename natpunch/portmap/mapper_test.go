@@ -44,6 +44,13 @@ func start(t *testing.T, edit func(*Config), gateways ...*fakeGateway) *run {
 	}
 	r.Mapper = New(c)
 	r.pace.renewMin, r.pace.retryMin, r.pace.kickMin = 100*time.Millisecond, 100*time.Millisecond, 0
+	// On a busy machine the better answer comes when it comes, and so does the last one.
+	r.pace.lead, r.pace.leadUPnP, r.pace.giveBack = patience, patience, patience
+	for _, f := range gateways {
+		if f.silent || f.deaf || f.noPCP && f.noNATPMP { // nothing better than UPnP can come
+			r.pace.leadUPnP = 0
+		}
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
@@ -65,7 +72,7 @@ func start(t *testing.T, edit func(*Config), gateways ...*fakeGateway) *run {
 // until waits until a condition holds, looking whenever something changed and now and then.
 func (r *run) until(what string, holds func() bool) {
 	r.t.Helper()
-	deadline := time.After(2 * soon)
+	deadline := time.After(patience)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !holds() {
@@ -74,7 +81,7 @@ func (r *run) until(what string, holds func() bool) {
 		case <-tick.C:
 		case <-deadline:
 			status, _ := json.Marshal(r.Status())
-			r.t.Fatalf("%s: not within %v; mappings %+v, status %s", what, 2*soon, r.Mappings(), status)
+			r.t.Fatalf("%s: not within %v; mappings %+v, status %s", what, patience, r.Mappings(), status)
 		}
 	}
 }
@@ -150,6 +157,7 @@ func TestBestProtocol(t *testing.T) {
 }
 
 func TestNoGateway(t *testing.T) {
+	t.Parallel()
 	f := newFakeGateway(t)
 	f.silent, f.igd.off = true, true
 	f.start()
@@ -181,6 +189,7 @@ func TestNoRoute(t *testing.T) {
 
 // Gateways come and go, and WireGuard's port changes.
 func TestHostChanged(t *testing.T) {
+	t.Parallel()
 	first, second := newFakeGateway(t).start(), newFakeGateway(t)
 	second.external = netip.MustParseAddr("5.0.1.2")
 	second.start()
@@ -240,6 +249,7 @@ func TestRenew(t *testing.T) {
 
 // Restarted, a host asks for the same port under the same nonce, even after a crash.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	f := newFakeGateway(t)
 	f.strictNonce, f.noNATPMP, f.igd.off = true, true, true
 	f.start()
@@ -284,6 +294,7 @@ func TestRestart(t *testing.T) {
 
 // What a next process is to go on with stays on the gateway, and is asked for by it.
 func TestLeave(t *testing.T) {
+	t.Parallel()
 	f := newFakeGateway(t)
 	f.igd.off = true
 	f.start()
@@ -310,6 +321,7 @@ func TestLeave(t *testing.T) {
 
 // Save is called for what changed, and only then.
 func TestSavedOnce(t *testing.T) {
+	t.Parallel()
 	f := newFakeGateway(t)
 	f.igd.off, f.lifetime = true, time.Second
 	f.start()
@@ -322,6 +334,7 @@ func TestSavedOnce(t *testing.T) {
 }
 
 func TestProbe(t *testing.T) {
+	t.Parallel()
 	f := newFakeGateway(t)
 	f.igd.services = []string{wanIP2, wanIP1}
 	f.start()
@@ -335,20 +348,26 @@ func TestProbe(t *testing.T) {
 	if !slices.Equal(spoken, []Protocol{PCP, NATPMP, IGD2, IGD1}) {
 		t.Errorf("report is %+v", r)
 	}
-	if len(f.mappings) != 0 || len(f.igd.table) != 0 {
-		t.Error("something is left behind")
-	}
+	f.change(func() {
+		if len(f.mappings) != 0 || len(f.igd.table) != 0 {
+			t.Error("something is left behind")
+		}
+	})
 
 	silent := newFakeGateway(t)
 	silent.silent, silent.igd.off = true, true
 	silent.start()
-	begin := time.Now()
-	for _, p := range Probe(t.Context(), silent.gateway()).Protocols {
-		if p.Spoken || p.Error == "" {
-			t.Errorf("of a silent gateway: %+v", p)
+	best := patience
+	for try := 0; try < 5 && best > probeFor; try++ { // one of them finds the machine at leisure
+		begin := time.Now()
+		for _, p := range Probe(t.Context(), silent.gateway()).Protocols {
+			if p.Spoken || p.Error == "" {
+				t.Errorf("of a silent gateway: %+v", p)
+			}
 		}
+		best = min(best, time.Since(begin))
 	}
-	if took := time.Since(begin); took > probeFor+giveBack {
-		t.Errorf("took %v", took)
+	if best > probeFor {
+		t.Errorf("took %v", best)
 	}
 }

@@ -142,11 +142,16 @@ func TestPortMisbehaviour(t *testing.T) {
 // A gateway that loses its state says so, if only by its epoch, and the mapping is made again; ten such announcements
 // are one. Nobody else can announce for it.
 func TestAnnouncement(t *testing.T) {
+	t.Parallel()
 	f := newFakeGateway(t)
 	f.igd.off = true
 	f.start()
 	r := start(t, nil, f)
 	r.mapping()
+	// Shown before: what NAT-PMP says comes later than PCP's mapping.
+	r.until("an answer by NAT-PMP", func() bool {
+		return slices.ContainsFunc(r.Status().Gateways[0].Protocols, func(p ProtocolReport) bool { return p.Protocol == NATPMP && p.Spoken })
+	})
 	w := r.workers[0]
 	from := netip.AddrPortFrom(f.addr, pcp.ServerPort)
 	now := time.Now()
@@ -189,8 +194,9 @@ func TestAnnouncement(t *testing.T) {
 
 // A gateway that falls silent keeps the mapping until it expires, and no longer.
 func TestSilenceWhileHeld(t *testing.T) {
+	t.Parallel()
 	f := newFakeGateway(t)
-	f.igd.off, f.noNATPMP, f.lifetime = true, true, 4*time.Second
+	f.igd.off, f.noNATPMP, f.lifetime = true, true, 2*time.Second
 	f.start()
 	r := start(t, nil, f)
 	m := r.mapping()
@@ -205,6 +211,7 @@ func TestSilenceWhileHeld(t *testing.T) {
 
 // Another NAT's address seen from outside makes a mapping useless whatever the gateway says.
 func TestSeenElsewhere(t *testing.T) {
+	t.Parallel()
 	f := newFakeGateway(t)
 	f.igd.off = true
 	f.start()

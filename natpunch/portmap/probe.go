@@ -86,7 +86,7 @@ func probePCP(ctx context.Context, g Gateway) ProtocolReport {
 		}
 		m.Lifetime, m.External = 0, netip.AddrPort{}
 		// A deletion that is lost leaves two minutes of a mapping to a closed port.
-		done, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBack)
+		done, cancel := context.WithTimeout(context.WithoutCancel(ctx), usualPace.giveBack)
 		defer cancel()
 		_, _ = askPCP(done, g, m)
 	}

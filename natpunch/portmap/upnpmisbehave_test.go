@@ -105,7 +105,7 @@ func TestUPnPMisbehaviour(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFakeGateway(t)
-			f.silent = true
+			f.deaf = true
 			c.edit(&f.igd)
 			f.start()
 			r := start(t, nil, f)
@@ -169,7 +169,7 @@ func TestNobodyElseIsAsked(t *testing.T) {
 		{"the base is elsewhere", func(f *fakeGateway) { f.igd.urlBase = other.URL }, false},
 	} {
 		f := newFakeGateway(t)
-		f.silent = true
+		f.deaf = true
 		c.edit(f)
 		f.start()
 		services, err := discoverIGD(t.Context(), f.gateway())
@@ -191,7 +191,7 @@ func TestNobodyElseIsAsked(t *testing.T) {
 // A gateway that shares its address with another answers with the one of its own: it is asked at the shared one.
 func TestFloatingGateway(t *testing.T) {
 	f := newFakeGateway(t)
-	f.silent = true
+	f.deaf = true
 	f.start()
 	own, err := url.Parse(f.igd.server.URL)
 	if err != nil {
@@ -236,7 +236,7 @@ func TestRankServices(t *testing.T) {
 // A mapping for good that the gateway lost, as at a reboot that nothing announces, is made again when it is looked at.
 func TestPermanentMappingLost(t *testing.T) {
 	f := newFakeGateway(t)
-	f.silent, f.igd.refuse = true, refuse(725, adds, leased)
+	f.deaf, f.igd.refuse = true, refuse(725, adds, leased)
 	f.start()
 	r := start(t, nil, f)
 	if m := r.mapping(); m.Lifetime != 0 || !m.Expires.IsZero() {

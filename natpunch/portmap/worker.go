@@ -10,9 +10,6 @@ import (
 	"github.com/credant/credant/natpunch/portmap/pcp"
 )
 
-// giveBack is how long the end may take.
-const giveBack = time.Second
-
 // A worker keeps the mapping on one gateway.
 type worker struct {
 	mapper  *Mapper
@@ -243,7 +240,7 @@ func (w *worker) giveBack() {
 	if lease.Protocol == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), giveBack)
+	ctx, cancel := context.WithTimeout(context.Background(), w.mapper.pace.giveBack)
 	defer cancel()
 	w.release(ctx, lease)
 	w.mapper.mu.Lock()
