@@ -173,7 +173,7 @@ func TestGatewayMaps(t *testing.T) {
 			defer out.Close()
 			_, err = out.WriteToUDPAddrPort([]byte("hello"), m.External)
 			must(t, err)
-			if _, ok := receive(t, conn, "hello", 5*time.Second); !ok {
+			if _, ok := receive(t, conn, "hello", patience); !ok {
 				t.Error("a stranger's datagram does not come through")
 			}
 			if c.want == portmap.PCP {
@@ -335,7 +335,7 @@ func TestGatewayPinhole(t *testing.T) {
 	eventually(t, ctx, g, inner, true)
 	_, err = out.WriteToUDPAddrPort([]byte("hello"), inner)
 	must(t, err)
-	if _, ok := receive(t, conn, "hello", 5*time.Second); !ok {
+	if _, ok := receive(t, conn, "hello", patience); !ok {
 		t.Error("a stranger's datagram does not come through")
 	}
 	must(t, p.Signal(syscall.SIGTERM))

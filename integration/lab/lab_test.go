@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,7 +24,7 @@ func ping(t *testing.T, from *Host, to netip.Addr, expected bool) bool {
 	t.Helper()
 	wait := "1"
 	if expected {
-		wait = "5" // with -c 1 and -w, ping repeats until the first answer
+		wait = "60" // with -c 1 and -w, ping repeats until the first answer
 	}
 	result, err := from.Run(within(t, 15*time.Second), "ping", "-n", "-c", "1", "-w", wait, to.String())
 	if err != nil {
@@ -93,7 +94,7 @@ func TestAddressesRoutesAndFirewalls(t *testing.T) {
 	if _, err := inside.WriteToUDPAddrPort([]byte("y"), netip.AddrPortFrom(server.IPv4()[0], 5000)); err != nil {
 		t.Fatal(err)
 	}
-	if !send(5 * time.Second) {
+	if !send(patience) {
 		t.Error("an answer did not pass the host firewall")
 	}
 }
@@ -253,7 +254,7 @@ func TestCrashLeavesNothing(t *testing.T) {
 
 func waitGone(t *testing.T, pid int) {
 	t.Helper()
-	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		// One that ended but whose parent has not asked for it yet, a zombie, has no command line.
 		if line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline"); err != nil || len(line) == 0 {
 			return
@@ -295,10 +296,17 @@ func TestCapture(t *testing.T) {
 		{Outgoing: true, Protocol: unix.IPPROTO_ICMP, Src: netip.AddrPortFrom(inner, 0), Dst: netip.AddrPortFrom(to.Addr(), 0), Payload: []byte{8}},
 		{Protocol: unix.IPPROTO_ICMP, Src: netip.AddrPortFrom(to.Addr(), 0), Dst: netip.AddrPortFrom(inner, 0), Payload: []byte{0}},
 	}
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+	// What comes by way of another processor may be overtaken, and an echo that is late is asked for again.
+	for _, all := range [][]Packet{want, got} {
+		slices.SortFunc(all, func(a, b Packet) int { return strings.Compare(a.String(), b.String()) })
+	}
+	got = slices.CompactFunc(got, func(a, b Packet) bool { return cmp.Equal(a, b, sameAddr) })
+	if diff := cmp.Diff(want, got, sameAddr); diff != "" {
 		t.Errorf("packets (-want +got):\n%s", diff)
 	}
 }
+
+var sameAddr = cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
 
 func TestSTUNServer(t *testing.T) {
 	internet := New()
@@ -323,7 +331,7 @@ func TestSTUNServer(t *testing.T) {
 			stun.RawAttribute{Type: stun.AttrChangeRequest, Value: []byte{0, 0, 0, c.change}})
 		_, err = conn.WriteToUDPAddrPort(request.Raw, server.Addr[0])
 		must(t, err)
-		must(t, conn.SetReadDeadline(time.Now().Add(2*time.Second)))
+		must(t, conn.SetReadDeadline(time.Now().Add(patience)))
 		buf := make([]byte, 1500)
 		size, from, err := conn.ReadFromUDPAddrPort(buf)
 		must(t, err)
@@ -355,7 +363,7 @@ func TestDelay(t *testing.T) {
 		to   netip.Addr
 	}{{a, b.IPv4()[0]}, {c, b.IPv6()[0]}} {
 		began := time.Now()
-		result, err := ends.from.Run(within(t, 10*time.Second), "ping", "-c", "1", "-W", "5", ends.to.String())
+		result, err := ends.from.Run(within(t, 10*time.Second), "ping", "-c", "1", "-W", "60", ends.to.String())
 		must(t, err)
 		if took := time.Since(began); result.Code != 0 || took < 2*internet.Delay {
 			t.Errorf("ping of %v after %v: exit code %d: %s", ends.to, took, result.Code, result.Output)

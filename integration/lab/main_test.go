@@ -39,10 +39,13 @@ func build(t *testing.T, l *Lab) {
 	})
 }
 
-// within bounds a test's wait for something that takes far less.
+// patience is how long is waited for what takes far less, unless the machine is busy.
+const patience = time.Minute
+
+// within bounds a test's wait for something that takes far less, by twice patience at least: it may be many things.
 func within(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
+	ctx, cancel := context.WithTimeout(t.Context(), max(d, 2*patience))
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -75,8 +75,8 @@ func (n *Node) open() error {
 	return n.setUp("lo")
 }
 
-// mountPrivate gives the calling thread's mount namespace its own /run, /var/lib, /etc and a /sys that shows its
-// network namespace.
+// mountPrivate gives the calling thread's mount namespace its own /run, /var/lib, /dev/shm, /etc and a /sys that
+// shows its network namespace.
 func mountPrivate() error {
 	mount := func(source, target, kind string, flags uintptr, options string) error {
 		if err := unix.Mount(source, target, kind, flags, options); err != nil {
@@ -90,7 +90,7 @@ func mountPrivate() error {
 	if err := mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
 		return err
 	}
-	for _, dir := range []string{"/run", "/var/lib"} {
+	for _, dir := range []string{"/run", "/var/lib", "/dev/shm"} {
 		if err := mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
 			return err
 		}

@@ -2,7 +2,9 @@ package lab
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,21 +21,31 @@ const ownerVariable = "CREDANT_LAB_OWNER"
 // ownerMark names this process so that no later process of the same number can be taken for it.
 func ownerMark() string {
 	pid := os.Getpid()
-	return fmt.Sprintf("%s=%d-%s", ownerVariable, pid, startTime(pid))
+	start, _ := startTime(pid)
+	return fmt.Sprintf("%s=%d-%s", ownerVariable, pid, start)
 }
 
-// startTime is field 22 of proc(5)'s stat, or empty where there is no such process.
-func startTime(pid int) string {
+// startTime is field 22 of proc(5)'s stat.
+func startTime(pid int) (string, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return ""
+		return "", err
 	}
 	// The second field, the name, may hold anything but ends with the last parenthesis.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) < 20 {
-		return ""
+		return "", fmt.Errorf("read start of process %d: %q", pid, stat)
 	}
-	return fields[19]
+	return fields[19], nil
+}
+
+// ended tells whether the process that started then is no more. What cannot be read proves nothing.
+func ended(pid int, start string) bool {
+	now, err := startTime(pid)
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)
+	}
+	return now != start
 }
 
 // sweep ends what labs of dead processes have left running.
@@ -43,13 +55,15 @@ func sweep() error {
 		if err != nil {
 			return
 		}
-		for _, word := range bytes.Split(environ, []byte{0}) {
+		// Each word ends with a zero byte; one that does not was not read to its end.
+		for word := range bytes.SplitAfterSeq(environ, []byte{0}) {
 			mark, ok := bytes.CutPrefix(word, []byte(ownerVariable+"="))
-			if !ok {
+			mark, whole := bytes.CutSuffix(mark, []byte{0})
+			if !ok || !whole {
 				continue
 			}
 			owner, start, _ := strings.Cut(string(mark), "-")
-			if n, err := strconv.Atoi(owner); err == nil && startTime(n) != start {
+			if n, err := strconv.Atoi(owner); err == nil && ended(n, start) {
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}
 		}

@@ -165,7 +165,7 @@ func (u *Uplink) Restore() error {
 		return err
 	}
 	// The kernel looks at changes of carrier once a second.
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		upper, err := u.upper.link(u.upperName)
 		if err != nil {
 			return err

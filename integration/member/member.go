@@ -128,18 +128,21 @@ func (m *Member) Ping(ctx context.Context, node string) (localapi.PingReply, err
 	return reply, nil
 }
 
-// lostAfter is when an echo counts as lost and the next is sent: credant waits five seconds for each.
+// lostAfter is when the first echo counts as lost and the next is sent; each further one is given twice as long, up to
+// lostAtLast: credant waits five seconds for each, and a busy machine takes a while to start it.
 func lostAfter() time.Duration {
 	if os.Getenv("CREDANT_VM") != "" {
-		return 5 * time.Second // everything takes many times as long there
+		return lostAtLast // everything takes many times as long there
 	}
 	return 1500 * time.Millisecond
 }
 
+const lostAtLast = 6 * time.Second
+
 // AwaitPing asks again and again until an answer comes or the context ends, which is an error that says why.
 func (m *Member) AwaitPing(ctx context.Context, node string) (localapi.PingReply, error) {
-	for {
-		one, cancel := context.WithTimeout(ctx, lostAfter())
+	for patience := lostAfter(); ; patience = min(2*patience, lostAtLast) {
+		one, cancel := context.WithTimeout(ctx, patience)
 		reply, err := m.Ping(one, node)
 		lost := one.Err() != nil
 		cancel()

@@ -17,6 +17,7 @@ func TestWrongPassphrase(t *testing.T) {
 	w := newWorld(t, "embedded")
 	home := w.NAT("home", lab.PortRestricted)
 	a, b := w.join(home.Host("alice")), w.join(home.Host("bob"))
+	w.typed = true
 	b.Passphrase = "another-gallery-oxidize-blinks-perky-overhung"
 	dht := w.addDHT()
 	w.build()
@@ -71,10 +72,10 @@ func TestNoDHT(t *testing.T) {
 	a.up()
 	b.up()
 	b.reach(a, 5*time.Second)
-	source := a.status().Sources["dht"]
-	if source.Nodes != 0 || source.State == "" || source.Detail == "" && source.LastError == "" {
-		t.Errorf("status does not say that there is no DHT: %+v", source)
-	}
+	w.eventually(patience, "status says that there is no DHT", func() bool {
+		source := a.status().Sources["dht"]
+		return source.Nodes == 0 && source.State != "" && (source.Detail != "" || source.LastError != "")
+	})
 	_, err := dht.StartDHT(w.within(30 * time.Second))
 	w.must(err)
 	w.eventually(time.Minute, "the DHT is found when it comes", func() bool { return a.status().Sources["dht"].Nodes > 0 })
@@ -104,6 +105,7 @@ func TestCorruptState(t *testing.T) {
 	a := w.join(w.Host("alice"))
 	w.build()
 	w.flags = []string{"--no-dht", "--no-stun", "--no-lan"}
+	w.typed = true
 	a.up()
 	a.down()
 

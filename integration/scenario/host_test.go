@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,18 +16,22 @@ func TestBothStartAtOnce(t *testing.T) {
 	b.up()
 	b.reach(a, 5*time.Second)
 	a.Joined, b.Joined = true, true
-	var longest time.Duration
+	var all []time.Duration
 	for range 10 {
 		a.down()
 		b.down()
 		a.start()
 		b.up()
-		_, took := b.reach(a, 2*time.Second)
-		longest = max(longest, took)
+		_, took := b.reach(a, patience)
+		all = append(all, took)
 	}
-	t.Logf("the longest of ten took %v", longest.Round(time.Millisecond))
-	if longest > scaled(time.Second) {
-		t.Error("that is more than a second")
+	slices.Sort(all)
+	t.Logf("in order: %v", all)
+	if took := all[len(all)/2]; took > scaled(time.Second) {
+		t.Errorf("the median is %v, which is more than a second", took)
+	}
+	if took := all[len(all)-2]; took > scaled(4*time.Second) { // one in ten may be the machine's
+		t.Errorf("two of ten took %v and more: did handshakes cross?", took)
 	}
 }
 
@@ -39,11 +44,12 @@ func TestPingAcrossRestart(t *testing.T) {
 	b.reach(a, 5*time.Second)
 	b.Joined = true
 	for range 3 {
-		b.Daemon().Kill()
-		b.start()
-		if _, took := a.reach(b, 5*time.Second); took > scaled(2*time.Second) {
-			t.Errorf("answered after %v", took)
-		}
+		soon(t, 2*time.Second, "an answer across a restart", func() time.Duration {
+			b.Daemon().Kill()
+			b.start()
+			_, took := a.reach(b, patience)
+			return took
+		})
 	}
 }
 

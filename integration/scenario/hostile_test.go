@@ -65,9 +65,8 @@ func TestHostileDatagrams(t *testing.T) {
 	status := a.status()
 	grown := residentKB(t, a) - before
 	t.Logf("grown by %d kB; drops %v", grown, status.Drops)
-	if grown > 5<<10 {
-		t.Errorf("grown by %d kB", grown)
-	}
+	// What it took for a moment is given back within minutes; what it keeps is not.
+	w.eventually(3*time.Minute, "it has grown by no more than 5 MB", func() bool { return residentKB(t, a)-before <= 5<<10 })
 	if counted := total(status.Drops) - drops; counted < count/4 {
 		t.Errorf("%d of %d hostile datagrams are accounted for", counted, count)
 	}

@@ -29,7 +29,14 @@ func TestKernelDHTAloneBehindTwoNATs(t *testing.T) {
 }
 
 func meetByDHT(t *testing.T, backend string, natA, natB lab.NAT, firewall bool) {
+	soon(t, 5*time.Second, "second up to first ping", func() time.Duration {
+		return metByDHT(t, backend, natA, natB, firewall)
+	})
+}
+
+func metByDHT(t *testing.T, backend string, natA, natB lab.NAT, firewall bool) time.Duration {
 	w := newWorld(t, backend)
+	w.typed = true
 	a := w.join(w.NAT("home", natA).Host("alice"))
 	b := w.join(w.NAT("office", natB).Host("bob"))
 	a.Host.Firewall, b.Host.Firewall = firewall, firewall
@@ -42,14 +49,13 @@ func meetByDHT(t *testing.T, backend string, natA, natB lab.NAT, firewall bool) 
 	if status.Backend != backend {
 		t.Fatalf("backend %s, want %s", status.Backend, backend)
 	}
-	reply, took := b.startAndReach(a, 5*time.Second)
-	if took > scaled(5*time.Second) {
-		t.Errorf("it took %v", took)
-	}
+	reply, took := b.startAndReach(a, patience)
 	if reply.Path != "direct" {
 		t.Errorf("path %s, want direct", reply.Path)
 	}
-	a.reach(b, time.Second)
+	a.reach(b, patience)
+	w.end()
+	return took
 }
 
 // Carrier-grade NAT is one more NAT in the way, no more.
@@ -97,6 +103,10 @@ func TestLANWithUplinkCut(t *testing.T)       { meetOnLAN(t, "embedded") }
 func TestKernelLANWithUplinkCut(t *testing.T) { meetOnLAN(t, "kernel") }
 
 func meetOnLAN(t *testing.T, backend string) {
+	soon(t, time.Second, "the longer one", func() time.Duration { return metOnLAN(t, backend) })
+}
+
+func metOnLAN(t *testing.T, backend string) (longest time.Duration) {
 	w := newWorld(t, backend)
 	home := w.NAT("home", lab.PortRestricted)
 	a, b := w.join(home.Host("alice")), w.join(home.Host("bob"))
@@ -107,19 +117,19 @@ func meetOnLAN(t *testing.T, backend string) {
 	for _, start := range []string{"cold", "warm"} {
 		b.start()
 		began := time.Now()
-		_, err := b.WaitUp(w.within(5 * time.Second))
+		_, err := b.WaitUp(w.within(patience))
 		w.must(err)
-		reply, _ := b.reach(a, time.Second)
+		reply, _ := b.reach(a, patience)
 		took := time.Since(began)
 		t.Logf("%s: second up to first ping: %v", start, took.Round(time.Millisecond))
-		if took > scaled(time.Second) {
-			t.Errorf("%s: it took %v", start, took)
-		}
+		longest = max(longest, took)
 		if reply.Path != "lan" {
 			t.Errorf("%s: path %s, want lan", start, reply.Path)
 		}
 		b.down()
 	}
+	w.end()
+	return longest
 }
 
 // A third machine that can reach only one member meets the others through it, directly, though nothing but that

@@ -19,7 +19,10 @@ import (
 func TestNarrowLink(t *testing.T) {
 	for _, mtu := range []int{1280, 1420, 1492} {
 		for _, family := range []string{"IPv4", "IPv6"} {
-			t.Run(fmt.Sprintf("mtu=%d/%s", mtu, family), func(t *testing.T) { narrowLink(t, "embedded", mtu, family) })
+			t.Run(fmt.Sprintf("mtu=%d/%s", mtu, family), func(t *testing.T) {
+				t.Parallel() // most of it is waiting
+				narrowLink(t, "embedded", mtu, family)
+			})
 		}
 	}
 }
@@ -59,7 +62,7 @@ func narrowLink(t *testing.T, backend string, mtu int, family string) {
 		addresses := n.to.status().Self.Addresses
 		slices.Reverse(addresses) // IPv6 inside cannot be cut as short as IPv4
 		for _, address := range addresses {
-			if err := transfer(n.from.Host, n.to.Host, netip.MustParseAddr(address), size, scaled(10*time.Second)); err != nil {
+			if err := transfer(n.from.Host, n.to.Host, netip.MustParseAddr(address), size, scaled(patience)); err != nil {
 				t.Errorf("%s, to %s: %v", n.name, address, err)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 // Two that know nobody but the DHT, one of them behind a NAT that takes another port for each destination, hear nothing
 // of each other at first: notes in the DHT tell them of each other and when to punch.
 func TestNotesInTheDHT(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	w := newWorld(t, "embedded")
 	a := w.join(w.NAT("home", lab.PortRestricted.HidePort()).Host("alice"))
 	b := w.join(w.NAT("office", lab.Symmetric).Host("bob"))

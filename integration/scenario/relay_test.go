@@ -43,6 +43,10 @@ func TestKernelRelayBetweenSymmetricNATs(t *testing.T) {
 }
 
 func relayBetweenSymmetricNATs(t *testing.T, backend string) {
+	soon(t, time.Second, "second up to first ping", func() time.Duration { return relayBetween(t, backend) })
+}
+
+func relayBetween(t *testing.T, backend string) time.Duration {
 	w := newWorld(t, backend)
 	a := w.join(w.NAT("home", lab.Symmetric).Host("alice"))
 	b := w.join(w.NAT("office", lab.Symmetric).Host("bob"))
@@ -52,10 +56,7 @@ func relayBetweenSymmetricNATs(t *testing.T, backend string) {
 	w.flags = []string{"--no-dht", "--no-lan", "--relay", vps.Address()}
 
 	a.up()
-	reply, took := b.startAndReach(a, 5*time.Second)
-	if took > scaled(time.Second) {
-		t.Errorf("it took %v, want 1 s", took)
-	}
+	reply, took := b.startAndReach(a, patience)
 	if reply.Path != "relay" {
 		t.Errorf("path %s, want relay", reply.Path)
 	}
@@ -68,10 +69,16 @@ func relayBetweenSymmetricNATs(t *testing.T, backend string) {
 			}
 		}
 	}
+	w.end()
+	return took
 }
 
 // Nodes that know no relay find the one that serves their network in the DHT.
 func TestRelayFoundInDHT(t *testing.T) {
+	soon(t, 3*time.Second, "second up to first ping", func() time.Duration { return relayFoundInDHT(t) })
+}
+
+func relayFoundInDHT(t *testing.T) time.Duration {
 	w := newWorld(t, "embedded")
 	a := w.join(w.NAT("home", lab.Symmetric).Host("alice"))
 	b := w.join(w.NAT("office", lab.Symmetric).Host("bob"))
@@ -90,13 +97,12 @@ func TestRelayFoundInDHT(t *testing.T) {
 		relays := a.status().Relays
 		return len(relays) == 1 && relays[0].Home
 	})
-	reply, took := b.startAndReach(a, 10*time.Second)
-	if took > scaled(3*time.Second) {
-		t.Errorf("it took %v, want 3 s", took)
-	}
+	reply, took := b.startAndReach(a, patience)
 	if reply.Path != "relay" {
 		t.Errorf("path %s, want relay", reply.Path)
 	}
+	w.end()
+	return took
 }
 
 // A pair that was relayed moves to a direct path as soon as there is one, under traffic both ways and without losing
@@ -226,6 +232,10 @@ func underTwoRelays(t *testing.T) (w *world, a, b *node, relays []*member.Relay)
 
 // A relay that dies under traffic is replaced by the second one within 2 s.
 func TestRelayKilledUnderTraffic(t *testing.T) {
+	soon(t, 2*time.Second, "the longer outage", func() time.Duration { return outageByKilledRelay(t) })
+}
+
+func outageByKilledRelay(t *testing.T) (longest time.Duration) {
 	w, a, b, relays := underTwoRelays(t)
 	streams := w.streams(a, b, 200)
 	time.Sleep(3 * time.Second) // relayed paths are measured once a second
@@ -245,12 +255,12 @@ func TestRelayKilledUnderTraffic(t *testing.T) {
 			continue
 		}
 		last := gaps[len(gaps)-1]
-		outage := last.At + time.Duration(last.Last-last.First+1)*5*time.Millisecond - killed
+		outage := last.Until - killed
 		t.Logf("stream %d: %d sent, %d lost, the last %v after the relay's end", i, sent, lab.Lost(gaps), outage.Round(time.Millisecond))
-		if outage > scaled(2*time.Second) {
-			t.Errorf("stream %d: %v without packets, want 2 s", i, outage)
-		}
+		longest = max(longest, outage)
 	}
+	w.end()
+	return longest
 }
 
 // A relay that is stopped as a service manager does lets its nodes move away first: nothing is lost. Started again, it
@@ -325,7 +335,10 @@ func TestThirdThroughOneContact(t *testing.T) {
 	for i := range 6 {
 		others = append(others, w.join(w.NAT(fmt.Sprintf("nat%d", i), lab.PortRestricted.HidePort()).Host(fmt.Sprintf("node%d", i))))
 	}
-	last := w.join(w.NAT("nat", lab.PortRestricted.HidePort()).Host("last"))
+	var newcomers []*node
+	for i := range tries {
+		newcomers = append(newcomers, w.join(w.NAT(fmt.Sprintf("newnat%d", i), lab.PortRestricted.HidePort()).Host(fmt.Sprintf("new%d", i))))
+	}
 	w.build()
 	w.flags = []string{"--no-dht", "--no-stun", "--no-lan"}
 	port := hub.up("--port", "20100").Port
@@ -345,12 +358,12 @@ func TestThirdThroughOneContact(t *testing.T) {
 	for _, n := range others {
 		w.eventually(20*time.Second, n.Host.Name+" knows the others", func() bool { return knows(n, len(others)) })
 	}
-	last.start("--bootstrap", contact)
-	_, err := last.WaitUp(w.within(15 * time.Second))
-	w.must(err)
-	took := w.eventually(10*time.Second, "the newcomer is connected to all", func() bool { return knows(last, len(others)+1) })
-	t.Logf("connected to %d after %v", len(others)+1, took.Round(time.Millisecond))
-	if took > scaled(time.Second) {
-		t.Errorf("it took %v, want 1 s", took)
-	}
+	known := len(others) + 1
+	soon(t, time.Second, "connected to all", func() time.Duration {
+		last := newcomers[known-len(others)-1]
+		last.up("--bootstrap", contact)
+		took := w.eventually(patience, "the newcomer is connected to all", func() bool { return knows(last, known) })
+		known++
+		return took
+	})
 }

@@ -62,6 +62,7 @@ type world struct {
 	t       *testing.T
 	backend string
 	flags   []string // of every member
+	typed   bool     // the passphrase is given to each, as people do, and no key is stored
 	members []*node
 }
 
@@ -92,6 +93,14 @@ func (w *world) build() {
 	})
 }
 
+// end ends a world before its test does.
+func (w *world) end() {
+	w.t.Helper()
+	if !w.t.Failed() { // or it is to tell why
+		w.must(w.Close())
+	}
+}
+
 func (w *world) must(err error) {
 	w.t.Helper()
 	if err != nil {
@@ -99,9 +108,9 @@ func (w *world) must(err error) {
 	}
 }
 
-// within bounds a wait that has no promise of its own.
+// within bounds a wait that has no promise of its own, by patience at least.
 func (w *world) within(d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(w.t.Context(), scaled(d))
+	ctx, cancel := context.WithTimeout(w.t.Context(), scaled(max(d, patience)))
 	w.t.Cleanup(cancel)
 	return ctx
 }
@@ -168,17 +177,17 @@ func (n *node) up(flags ...string) localapi.Status {
 
 func (n *node) start(flags ...string) {
 	n.w.t.Helper()
-	if inVM && !n.Joined {
+	if !n.Joined && (inVM || !n.w.typed && n.Passphrase == "") {
 		n.storeKey()
 	}
 	n.w.must(n.Start(slices.Concat([]string{"--backend", n.w.backend, "--log-level", "debug"}, n.w.flags, flags)...))
 }
 
-// storeKey leaves the network key where an earlier up would have: deriving it takes a quarter of a minute of emulation,
-// which here is spent once for all.
+// storeKey leaves the network key where an earlier up would have: deriving it takes 64 MiB and half a second, or a quarter
+// of a minute of emulation, which is spent once for all, and not in the middle of what another test measures.
 func (n *node) storeKey() {
 	n.w.t.Helper()
-	key, err := vmKey()
+	key, err := networkKey(n.Network)
 	n.w.must(err)
 	dir := filepath.Join(control.DefaultStateDir, n.Network)
 	n.w.must(n.Host.Do(func() error {
@@ -190,10 +199,16 @@ func (n *node) storeKey() {
 	n.Joined = true
 }
 
-var vmKey = sync.OnceValues(func() (string, error) {
-	key, err := keys.DeriveNetworkKey([]byte(member.Passphrase), networkName)
-	return base64.StdEncoding.EncodeToString(key.Bytes()), err
-})
+// networkKey is the key of a network of the passphrase, as it is stored.
+func networkKey(network string) (string, error) {
+	derive, _ := derived.LoadOrStore(network, sync.OnceValues(func() (string, error) {
+		key, err := keys.DeriveNetworkKey([]byte(member.Passphrase), network)
+		return base64.StdEncoding.EncodeToString(key.Bytes()), err
+	}))
+	return derive.(func() (string, error))()
+}
+
+var derived sync.Map // by network
 
 func (n *node) status() localapi.Status {
 	n.w.t.Helper()
@@ -202,11 +217,11 @@ func (n *node) status() localapi.Status {
 	return status
 }
 
-// reach pings the other until it answers, at most for limit, and returns the answer and how long it took.
+// reach pings the other until it answers, at most for limit or patience, and returns the answer and how long it took.
 func (n *node) reach(to *node, limit time.Duration) (localapi.PingReply, time.Duration) {
 	n.w.t.Helper()
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(n.w.t.Context(), scaled(limit))
+	ctx, cancel := context.WithTimeout(n.w.t.Context(), scaled(max(limit, patience)))
 	defer cancel()
 	reply, err := n.AwaitPing(ctx, to.Host.Name)
 	n.w.must(err)
@@ -247,13 +262,15 @@ func (n *node) down() {
 	n.w.must(n.Stop(n.w.within(10*time.Second), syscall.SIGINT))
 }
 
-// eventually waits for something that has no event to wait for.
+// eventually waits for something that has no event to wait for, at most for limit or patience, and returns how long it
+// took.
 func (w *world) eventually(limit time.Duration, what string, holds func() bool) time.Duration {
 	w.t.Helper()
+	limit = scaled(max(limit, patience))
 	began := time.Now()
 	for !holds() {
-		if time.Since(began) > scaled(limit) {
-			w.t.Fatalf("%s: not within %v", what, scaled(limit))
+		if time.Since(began) > limit {
+			w.t.Fatalf("%s: not within %v", what, limit)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
