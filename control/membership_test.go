@@ -330,7 +330,7 @@ func TestRecordFits(t *testing.T) {
 		full.Candidates = append(full.Candidates, wire.Candidate{Type: wire.Host, Addr: netip.MustParseAddrPort(fmt.Sprintf("[2001:db8::%d]:20000", i+1))})
 	}
 	for i := range wire.MaxRelays {
-		full.Relays = append(full.Relays, wire.Relay{Key: [32]byte{byte(i + 1)}, Addr: netip.MustParseAddrPort("[2001:db8::99]:443")})
+		full.Relays = append(full.Relays, wire.Relay{Key: [32]byte{byte(i + 2)}, Addr: netip.MustParseAddrPort("[2001:db8::99]:443")})
 	}
 	_, cut, err := signFitting(&full, node)
 	if err != nil || cut != "" || len(full.Aliases) != wire.MaxAliases || len(full.Addresses) != maxFixed+1 || len(full.Candidates) < leanCandidates {

@@ -215,7 +215,7 @@ func TestChurnInSmallTables(t *testing.T) {
 
 func notSelf(a, b *client) keys.NodePublic {
 	if a == b {
-		return keys.NodePublic{1}
+		return keys.NodePublic{2}
 	}
 	return b.node()
 }

@@ -164,7 +164,7 @@ func TestFloodOfStrangers(t *testing.T) {
 			m.register("flood", wire.Have{})
 			peers := make([]keys.NodePublic, 8)
 			for i := range peers {
-				peers[i] = keys.NodePublic{1, byte(i), host}
+				peers[i] = keys.NodePublic{2, byte(i), host}
 			}
 			m.allocate(peers...)
 			w.pass(500 * time.Millisecond)

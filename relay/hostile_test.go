@@ -199,7 +199,7 @@ func (w *world) nonsense(a *client, at netip.AddrPort) []byte {
 		a.cookies[at] = wire.Cookie{1}
 		data = a.seal(at, wire.Request{Refresh: &wire.Refresh{}})
 	case 2: // of a session nobody knows
-		data = a.seal(at, wire.Request{Bind: &wire.Bind{Peer: keys.NodePublic{1}}})
+		data = a.seal(at, wire.Request{Bind: &wire.Bind{Peer: keys.NodePublic{2}}})
 		data[40]++
 	case 3:
 		data = wireGuard()

@@ -150,7 +150,7 @@ func (id NetworkID) IsZero() bool { return id == NetworkID{} }
 
 // Verify reports whether sig was made over msg by a member of the network.
 func (id NetworkID) Verify(msg []byte, sig [ed25519.SignatureSize]byte) bool {
-	return ed25519.Verify(id[:], msg, sig[:])
+	return !SmallOrder(id) && ed25519.Verify(id[:], msg, sig[:])
 }
 
 // RelayInfoHash is where the relays that serve the network announce themselves

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// ParseNetworkID reads what NetworkID.String wrote, in either case. The zero id
-// is refused: it is no network.
+// ParseNetworkID reads what NetworkID.String wrote, in either case. An id of
+// small order is refused, as the zero one is: everybody could sign for it.
 func ParseNetworkID(s string) (NetworkID, error) {
 	b, err := base32Lower.DecodeString(strings.ToLower(s))
 	if err != nil || len(b) != len(NetworkID{}) {
@@ -14,7 +14,7 @@ func ParseNetworkID(s string) (NetworkID, error) {
 	}
 	id := NetworkID(b)
 	// The last character has bits to spare: one id has one spelling.
-	if id.IsZero() || id.String() != strings.ToLower(s) {
+	if SmallOrder(id) || id.String() != strings.ToLower(s) {
 		return NetworkID{}, fmt.Errorf("parse network id %q: no such id", s)
 	}
 	return id, nil

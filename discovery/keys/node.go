@@ -66,11 +66,15 @@ func (k NodePrivate) Sign(msg []byte) [ed25519.SignatureSize]byte {
 // The zero value is no node.
 type NodePublic [ed25519.PublicKeySize]byte
 
-// ParseNodePublic reads what String wrote, in either case.
+// ParseNodePublic reads what String wrote, in either case. A key of small order is
+// refused, and so is none.
 func ParseNodePublic(s string) (NodePublic, error) {
 	b, err := base32Lower.DecodeString(strings.ToLower(s))
 	if err != nil || len(b) != len(NodePublic{}) {
 		return NodePublic{}, fmt.Errorf("parse node key %q: want %d base32 characters", s, base32Lower.EncodedLen(len(NodePublic{})))
+	}
+	if SmallOrder([32]byte(b)) {
+		return NodePublic{}, fmt.Errorf("parse node key %q: no such key", s)
 	}
 	return NodePublic(b), nil
 }
@@ -100,7 +104,7 @@ func (k NodePublic) Compare(o NodePublic) int { return bytes.Compare(k[:], o[:])
 
 // Verify reports whether sig was made over msg by the node.
 func (k NodePublic) Verify(msg []byte, sig [ed25519.SignatureSize]byte) bool {
-	return ed25519.Verify(k[:], msg, sig[:])
+	return !SmallOrder(k) && ed25519.Verify(k[:], msg, sig[:])
 }
 
 // idBytes is what is left of an IPv6 address behind the network's /48.

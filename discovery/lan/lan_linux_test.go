@@ -131,7 +131,7 @@ func (h host) run(node byte, port uint16, change func(*Config)) *member {
 	m := &member{found: make(chan netip.AddrPort, 1000), start: time.Now()}
 	c := Config{
 		BeaconKey: beaconKey,
-		Node:      keys.NodePublic{node},
+		Node:      keys.NodePublic{node, 1},
 		Port:      func() uint16 { return port },
 		Found:     func(a netip.AddrPort) { m.found <- a },
 		Log:       slog.New(slog.DiscardHandler),
@@ -281,7 +281,7 @@ func TestRefusesWhatIsNotFromTheLink(t *testing.T) {
 	a, b := twoHosts(t, []string{"192.0.2.1/24"}, []string{"192.0.2.2/24", "198.51.100.2/24"})
 	m := a.run(1, 1111, nil)
 	waitFor(t, m, func(st discovery.SourceStatus) bool { return st.State == discovery.StateWorking })
-	good, err := wire.SealBeacon(wire.Beacon{Node: keys.NodePublic{2}, Port: 2222}, beaconKey)
+	good, err := wire.SealBeacon(wire.Beacon{Node: keys.NodePublic{2, 1}, Port: 2222}, beaconKey)
 	if err != nil {
 		t.Fatal(err)
 	}

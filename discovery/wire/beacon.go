@@ -61,10 +61,10 @@ func parseBeacon(body []byte) (Beacon, error) {
 }
 
 func (b Beacon) check() error {
-	switch {
-	case b.Node.IsZero():
-		return fmt.Errorf("node key: %w", ErrMissing)
-	case b.Port == 0:
+	if err := checkNode("node key", b.Node); err != nil {
+		return err
+	}
+	if b.Port == 0 {
 		return fmt.Errorf("port: %w", ErrMissing)
 	}
 	return nil

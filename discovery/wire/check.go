@@ -13,10 +13,23 @@ import (
 )
 
 // check applies every bound that needs nothing but the record.
-func (r Record) check() error {
+// checkNode refuses a node key that names nobody. The key of a relay is held to
+// the same.
+func checkNode(what string, key [32]byte) error {
 	switch {
-	case r.Node.IsZero():
-		return fmt.Errorf("node key: %w", ErrMissing)
+	case key == [32]byte{}:
+		return fmt.Errorf("%s: %w", what, ErrMissing)
+	case keys.SmallOrder(key):
+		return fmt.Errorf("%s is of small order: %w", what, ErrBound)
+	}
+	return nil
+}
+
+func (r Record) check() error {
+	if err := checkNode("node key", r.Node); err != nil {
+		return err
+	}
+	switch {
 	case r.WireGuard == wgtypes.Key{}:
 		return fmt.Errorf("WireGuard key: %w", ErrMissing)
 	case r.Probe.IsZero():
@@ -69,7 +82,7 @@ func (r Record) checkLists() error {
 		}
 	}
 	for _, x := range r.Relays {
-		if x.Key == [32]byte{} || !codec.ValidEndpoint(x.Addr) {
+		if keys.SmallOrder(x.Key) || !codec.ValidEndpoint(x.Addr) {
 			return fmt.Errorf("relay %v: %w", x.Addr, ErrBound)
 		}
 	}

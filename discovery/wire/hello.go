@@ -198,6 +198,9 @@ func (h Hello) check() error {
 			return fmt.Errorf("%v has a %s: %w", h.Step, f.name, ErrBound)
 		}
 	}
+	if keys.SmallOrder(h.From) || !first && keys.SmallOrder(h.To) {
+		return fmt.Errorf("%v has a key of small order: %w", h.Step, ErrBound)
+	}
 	if h.Starts && h.Step != StepReady {
 		return fmt.Errorf("%v starts the handshake: %w", h.Step, ErrBound)
 	}

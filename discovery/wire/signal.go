@@ -205,9 +205,10 @@ func (s Signal) check() error {
 }
 
 func checkForward(node keys.NodePublic, body []byte) error {
+	if err := checkNode("node key", node); err != nil {
+		return err
+	}
 	switch {
-	case node.IsZero():
-		return fmt.Errorf("node key: %w", ErrMissing)
 	case len(body) == 0:
 		return fmt.Errorf("body: %w", ErrMissing)
 	case len(body) > MaxForward:

@@ -359,7 +359,22 @@ func refusedVectors(t *testing.T) []refusedVector {
 		s := h.Signed.encode()
 		return codec.Encode(signedHelloCBOR{Content: codec.Encode(helloCBOR{Step: uint8(h.Step), TxA: h.TxA, Record: &s})})
 	}
+	// Anybody's signature holds under a key of small order: this one, for any text.
+	everybody, all := keys.NodePublic{1}, codec.Bytes64{1}
+	nobodys := testRecord(t, a)
+	nobodys.Node, nobodys.Addresses = everybody, []AddressClaim{{Addr: keys.Address6(testNetwork(t).Prefix6(), everybody)}}
+	ready := codec.Encode(helloCBOR{
+		Step: uint8(StepReady), TxA: codec.Bytes16{1}, TxB: codec.Bytes16{2}, From: codec.Bytes32(everybody), To: codec.Bytes32(a.Public()),
+		Observed: codec.NewAddrPort(netip.MustParseAddrPort("198.51.100.7:1")),
+	})
 	return []refusedVector{
+		{"a node key of small order", "signed_record", SignedRecord{nobodys.encode(), all}.Marshal(), "bound"},
+		{"a relay's key of small order", "signed_record", record(func(r *Record) {
+			r.Relays = []Relay{{everybody, netip.MustParseAddrPort("198.51.100.7:3478")}}
+		}), "bound"},
+		{"a sender of small order", "hello", codec.Encode(signedHelloCBOR{Content: ready, Signature: all}), "bound"},
+		{"a beacon of small order", "beacon", Beacon{everybody, 1, 1, false}.encode(), "bound"},
+		{"a forward to a key of small order", "signal", Signal{Forward: &Forward{everybody, []byte{1}}}.encode(), "bound"},
 		{"a changed signature", "signed_record", signed.Marshal(), "signature"},
 		{"another's IPv6 address", "signed_record", record(func(r *Record) {
 			r.Addresses[0].Addr = netip.MustParseAddr("fd00::1")

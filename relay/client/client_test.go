@@ -365,7 +365,7 @@ func TestManyPeers(t *testing.T) {
 	a := w.add(main4)
 	var peers []keys.NodePublic
 	for i := range 2000 {
-		peers = append(peers, keys.NodePublic{1, byte(i), byte(i >> 8)})
+		peers = append(peers, keys.NodePublic{2, byte(i), byte(i >> 8)})
 	}
 	a.client.SetPeers(w.now, peers)
 	w.relay.last = 40000

@@ -84,7 +84,7 @@ func TestFoundIsBounded(t *testing.T) {
 	a.forget()
 	flood := func(n int) {
 		for i := range n {
-			w.relay.push(a.node.Public(), wire.Push{Blob: &wire.Blob{Node: keys.NodePublic{1, byte(i), byte(i >> 8)}, Data: []byte{byte(w.rng.Uint32())}}})
+			w.relay.push(a.node.Public(), wire.Push{Blob: &wire.Blob{Node: keys.NodePublic{2, byte(i), byte(i >> 8)}, Data: []byte{byte(w.rng.Uint32())}}})
 		}
 		w.relay.push(a.node.Public(), wire.Push{Blob: &wire.Blob{Node: a.node.Public(), Data: []byte("yourself")}})
 		w.run(time.Second)
@@ -263,7 +263,7 @@ func (m hostile) say(s *wire.Session, at, from netip.AddrPort, number uint32, no
 		node = m.w.hosts[m.rng.IntN(len(m.w.hosts))].node.Public()
 	}
 	if m.rng.IntN(8) == 0 {
-		node = keys.NodePublic{byte(m.rng.Uint32()), byte(m.rng.Uint32())}
+		node = keys.NodePublic{byte(m.rng.Uint32()), byte(m.rng.Uint32()), 1}
 	}
 	r := wire.Response{Number: number}
 	_, _ = chaos{m.rng}.Read(r.Cookie[:])

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/discovery/wire/codec"
 )
 
@@ -129,6 +130,8 @@ func OpenChallenge(b []byte, tx TransactionID, want ServerPublic) (Challenge, er
 		return Challenge{}, fmt.Errorf("open challenge of relay %v: %w", c.Server, ErrMismatch)
 	case c.Server.IsZero():
 		return Challenge{}, fmt.Errorf("open challenge: relay identity: %w", ErrMissing)
+	case keys.SmallOrder(c.Server):
+		return Challenge{}, fmt.Errorf("open challenge of relay %v: of small order: %w", c.Server, ErrBound)
 	case c.Cookie.IsZero():
 		return Challenge{}, fmt.Errorf("open challenge: cookie: %w", ErrMissing)
 	case !codec.ValidEndpoint(c.Observed):

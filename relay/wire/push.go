@@ -123,16 +123,27 @@ func (p Push) check() error {
 		return fmt.Errorf("number: %w", ErrMissing)
 	case p.events() > 1:
 		return fmt.Errorf("%d events: %w", p.events(), ErrBound)
-	case p.Blob != nil && p.Blob.Node.IsZero():
-		return fmt.Errorf("blob's node: %w", ErrMissing)
 	case p.Blob != nil && (len(p.Blob.Data) == 0 || len(p.Blob.Data) > MaxBlob):
 		return fmt.Errorf("blob of %d bytes: %w", len(p.Blob.Data), ErrBound)
-	case p.Gone != nil && p.Gone.Node.IsZero():
-		return fmt.Errorf("gone node: %w", ErrMissing)
-	case p.PeerBound != nil && p.PeerBound.Peer.IsZero():
-		return fmt.Errorf("bound peer: %w", ErrMissing)
+	case p.Blob != nil:
+		return checkNode("blob's node", p.Blob.Node)
+	case p.Gone != nil:
+		return checkNode("gone node", p.Gone.Node)
 	case p.PeerBound != nil && p.PeerBound.Port == 0:
 		return fmt.Errorf("port: %w", ErrMissing)
+	case p.PeerBound != nil:
+		return checkNode("bound peer", p.PeerBound.Peer)
+	}
+	return nil
+}
+
+// checkNode refuses a node key that names nobody.
+func checkNode(what string, key keys.NodePublic) error {
+	switch {
+	case key.IsZero():
+		return fmt.Errorf("%s: %w", what, ErrMissing)
+	case keys.SmallOrder(key):
+		return fmt.Errorf("%s is of small order: %w", what, ErrBound)
 	}
 	return nil
 }

@@ -137,6 +137,8 @@ func (r Request) check() error {
 		return fmt.Errorf("network id: %w", ErrMissing)
 	case r.Refresh == nil && r.Node.IsZero():
 		return fmt.Errorf("node key: %w", ErrMissing)
+	case r.Refresh == nil && (keys.SmallOrder(r.Network) || keys.SmallOrder(r.Node)):
+		return fmt.Errorf("network id or node key of small order: %w", ErrBound)
 	case r.Register != nil && (len(r.Register.Blob) == 0 || len(r.Register.Blob) > MaxBlob):
 		return fmt.Errorf("blob of %d bytes: %w", len(r.Register.Blob), ErrBound)
 	case r.Allocate != nil:
@@ -154,7 +156,7 @@ func (r Request) checkPeers(peers []keys.NodePublic) error {
 		return fmt.Errorf("%d peers: %w", len(peers), ErrBound)
 	}
 	for i, p := range peers {
-		if p.IsZero() || p == r.Node || slices.Contains(peers[:i], p) {
+		if keys.SmallOrder(p) || p == r.Node || slices.Contains(peers[:i], p) {
 			return fmt.Errorf("peer %s is none, twice or the node: %w", p.ID(), ErrBound)
 		}
 	}

@@ -179,8 +179,8 @@ func (r Response) check() error {
 		return r.Registered.check()
 	case r.Allocated != nil:
 		return checkAllocated(r.Allocated)
-	case r.Bound != nil && r.Bound.Peer.IsZero():
-		return fmt.Errorf("bound peer: %w", ErrMissing)
+	case r.Bound != nil:
+		return checkNode("bound peer", r.Bound.Peer)
 	case r.Refreshed != nil && (r.Refreshed.Others < 0 || r.Refreshed.Others > maxOthers):
 		return fmt.Errorf("%d others: %w", r.Refreshed.Others, ErrBound)
 	case r.Error != nil:
@@ -215,10 +215,10 @@ func checkAllocated(list []Allocated) error {
 		return fmt.Errorf("%d allocations: %w", len(list), ErrBound)
 	}
 	for _, a := range list {
-		switch {
-		case a.Peer.IsZero():
-			return fmt.Errorf("allocation's peer: %w", ErrMissing)
-		case (a.Port == 0) == (a.Code == 0):
+		if err := checkNode("allocation's peer", a.Peer); err != nil {
+			return err
+		}
+		if (a.Port == 0) == (a.Code == 0) {
 			return fmt.Errorf("allocation of port %d, code %d: %w", a.Port, a.Code, ErrBound)
 		}
 	}

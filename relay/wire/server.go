@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/credant/credant/discovery/keys"
 )
 
 // base32Lower is RFC 4648 base32 in lower case without padding, as node keys
@@ -18,7 +20,8 @@ var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPad
 // no relay.
 type ServerPublic [ed25519.PublicKeySize]byte
 
-// ParseServerPublic reads what String wrote, in either case.
+// ParseServerPublic reads what String wrote, in either case. A key of small order
+// is refused, and so is none.
 func ParseServerPublic(s string) (ServerPublic, error) {
 	b, err := base32Lower.DecodeString(strings.ToLower(s))
 	// The last character has four bits to spare: only one spelling is right.
@@ -26,8 +29,8 @@ func ParseServerPublic(s string) (ServerPublic, error) {
 		return ServerPublic{}, fmt.Errorf("parse relay key %q: want %d base32 characters", s, base32Lower.EncodedLen(len(ServerPublic{})))
 	}
 	k := ServerPublic(b)
-	if k.IsZero() {
-		return ServerPublic{}, errors.New("parse relay key: all zero")
+	if keys.SmallOrder(k) {
+		return ServerPublic{}, fmt.Errorf("parse relay key %q: no such key", s)
 	}
 	return k, nil
 }
@@ -55,7 +58,7 @@ func (k ServerPublic) IsZero() bool { return k == ServerPublic{} }
 func (k ServerPublic) Compare(o ServerPublic) int { return bytes.Compare(k[:], o[:]) }
 
 func (k ServerPublic) verify(msg []byte, sig [ed25519.SignatureSize]byte) bool {
-	return ed25519.Verify(k[:], msg, sig[:])
+	return !keys.SmallOrder(k) && ed25519.Verify(k[:], msg, sig[:])
 }
 
 // ServerPrivate is the private half of a relay's identity. The zero value is no

@@ -404,6 +404,14 @@ func makeRefused(t *testing.T, s *Session) (list []refusedVector) {
 	request("a node that did not sign", with(func(c *contentCBOR) { c.Leave, c.Node = true, codec.Bytes32(a) }), true)
 	request("another network", with(func(c *contentCBOR) { c.Leave, c.Network = true, codec.Bytes32(testNetwork(t, 50).ID()) }), true)
 
+	// Anybody's signature holds under a key of small order: of these, as it stands.
+	everybody, all := codec.Bytes32{1}, codec.Bytes64{1}
+	unsigned := func(c contentCBOR) []byte {
+		return codec.Encode(requestCBOR{Content: codec.Encode(c), Member: all, Node: all})
+	}
+	add("a node and a network of small order", "request", unsigned(with(func(c *contentCBOR) { c.Leave, c.Network, c.Node = true, everybody, everybody })))
+	request("a peer of small order", with(func(c *contentCBOR) { c.Bind = &peerCBOR{everybody} }), true)
+
 	add("no number", "response", codec.Encode(responseCBOR{Done: true}))
 	add("no result", "response", codec.Encode(responseCBOR{Number: 1}))
 	add("two results", "response", codec.Encode(responseCBOR{Number: 1, Done: true, Refreshed: &refreshedCBOR{}}))
@@ -417,10 +425,13 @@ func makeRefused(t *testing.T, s *Session) (list []refusedVector) {
 	add("text for a terminal", "response", codec.Encode(responseCBOR{Number: 1, Error: &errorCBOR{Code: 1, Text: "\x1b[2J"}}))
 	add("a cookie of 23 bytes", "response", codec.Encode(map[int]any{1: 1, 2: make([]byte, 23), 7: true}))
 
+	add("a peer of small order", "response", codec.Encode(responseCBOR{Number: 1, Bound: &boundCBOR{Peer: everybody}}))
+
 	add("no number", "push", codec.Encode(pushCBOR{Gone: &peerCBOR{codec.Bytes32(a)}}))
 	add("two events", "push", codec.Encode(pushCBOR{Number: 1, Gone: &peerCBOR{codec.Bytes32(a)}, Leaving: &leavingCBOR{}}))
 	add("no port", "push", codec.Encode(pushCBOR{Number: 1, PeerBound: &peerBoundCBOR{Peer: codec.Bytes32(a)}}))
 	add("an empty blob", "push", codec.Encode(pushCBOR{Number: 1, Blob: &blobCBOR{Node: codec.Bytes32(a)}}))
+	add("a node of small order", "push", codec.Encode(pushCBOR{Number: 1, Gone: &peerCBOR{everybody}}))
 	add("one key twice", "push", []byte{0xa2, 1, 1, 1, 1})
 	add("an indefinite length", "push", []byte{0xbf, 1, 1, 0xff})
 	return list

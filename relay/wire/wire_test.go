@@ -329,6 +329,14 @@ func TestChallenge(t *testing.T) {
 			t.Errorf("observed at %s: %v", observed, err)
 		}
 	}
+	// A relay that nobody is, with a signature that holds all the same.
+	nobody := x.AppendChallenge(nil, tx, testCookie(), netip.MustParseAddrPort("198.51.100.7:1"))
+	identity, sig := nobody[len(nobody)-2*keySize-sigSize:], nobody[len(nobody)-sigSize:]
+	copy(identity, append([]byte{1}, zeros[:keySize-1]...))
+	copy(sig, append([]byte{1}, zeros[:sigSize-1]...))
+	if _, err := OpenChallenge(nobody, tx, ServerPublic{}); !errors.Is(err, ErrBound) {
+		t.Errorf("an identity of small order: %v", err)
+	}
 	if _, err := OpenChallenge(x.AppendChallenge(nil, tx, Cookie{}, netip.MustParseAddrPort("198.51.100.7:1")), tx, ServerPublic{}); !errors.Is(err, ErrMissing) {
 		t.Errorf("no cookie: %v", err)
 	}
