@@ -207,7 +207,7 @@ func (m *mesh) knownNames() string {
 	sort.Strings(names)
 	more := ""
 	if len(names) > most {
-		names, more = names[:most], ", …"
+		names, more = names[:most], fmt.Sprintf(" and %d more", len(names)-most)
 	}
 	return ": known are " + strings.Join(names, ", ") + more
 }

@@ -109,6 +109,9 @@ func (c Config) withDefaults() (Config, error) {
 		if a := c.Subnet.Addr(); !a.IsGlobalUnicast() || a.As4()[0] == 0 || a.As4()[0] >= 240 {
 			return c, fmt.Errorf("subnet %s: no host can have such addresses: choose a private one, like 10.20.0.0/16", c.Subnet)
 		}
+		if !claimable(c.Subnet) {
+			return c, fmt.Errorf("subnet %s is not private, so the other nodes would not use it: choose one in 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or 100.64.0.0/10, like 10.20.0.0/16", c.Subnet)
+		}
 		c.Subnet = c.Subnet.Masked()
 	}
 	if err := c.checkRoutes(c.Subnet); err != nil {

@@ -204,8 +204,12 @@ func (n *names) twice(askers map[string][]string) string {
 			all = append(all, fmt.Sprintf("the name %s is asked for, which tells another node apart by its id: who asks is found as %s", label, strings.Join(others, ", ")))
 			continue
 		}
-		all = append(all, fmt.Sprintf("%d nodes ask for the name %s: here it means the one with the id %s; the others are %s",
-			len(ids), label, holder, strings.Join(others, ", ")))
+		are := "the other is found as"
+		if len(ids) > 2 {
+			are = "the others are found as"
+		}
+		all = append(all, fmt.Sprintf("%d nodes ask for the name %s: here it means the one with the id %s; %s %s",
+			len(ids), label, holder, are, strings.Join(others, ", ")))
 	}
 	if len(all) == 0 {
 		return ""
@@ -214,7 +218,7 @@ func (n *names) twice(askers map[string][]string) string {
 	if len(all) > most {
 		all = append(all[:most], fmt.Sprintf("so it is with %d names more", len(all)-most))
 	}
-	return strings.Join(all, "; ") + ": give one of them another with \"credant rename\" there"
+	return strings.Join(all, "; ") + ": give one of them another with \"credant rename\" there, or take an extra name back with \"credant dns remove\""
 }
 
 // reviewNames gives the names out anew where somebody asks for another one.

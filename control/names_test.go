@@ -42,7 +42,7 @@ func TestNames(t *testing.T) {
 			name:  "two that were met at once: the lower id",
 			all:   []named{{id: idC, name: "nas"}, {id: idB, name: "nas"}},
 			want:  map[string]labels{idB: {plain: "nas", distinct: "nas-aaaa"}, idC: {distinct: "nas-cccc"}},
-			twice: "2 nodes ask for the name nas: here it means the one with the id " + idB + "; the others are nas-cccc",
+			twice: "2 nodes ask for the name nas: here it means the one with the id " + idB + "; the other is found as nas-cccc",
 		},
 		{
 			name:  "who was there first keeps it",
@@ -77,7 +77,7 @@ func TestNames(t *testing.T) {
 			held:  map[string]string{"git": idA},
 			all:   []named{{id: idA, name: "desk", aliases: []string{"git"}}, {id: idC, name: "git"}},
 			want:  map[string]labels{idA: {plain: "desk", distinct: "desk-aaaa", aliases: []string{"git"}}, idC: {distinct: "git-cccc"}},
-			twice: "the others are git-cccc",
+			twice: "the other is found as git-cccc",
 		},
 		{
 			name:  "somebody's id is nobody else's name",

@@ -76,6 +76,9 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	if d.device.Port() != wanted {
 		d.notices = append(d.notices, fmt.Sprintf("UDP port %d is taken: using %d", wanted, d.device.Port()))
 	}
+	if text := lowPort(d.device.Port(), !c.NoDHT); text != "" {
+		d.notices = append(d.notices, text)
+	}
 	d.port = newOnePort(d.device.SidePort(), d.drops)
 	d.mesh = newMesh(time.Now(), meshConfig{
 		network: network,
@@ -112,4 +115,13 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 		d.board = newNoteBoard(network, id.node.Public(), d.sources.dht, d.foundNote)
 	}
 	return d, nil
+}
+
+// lowPort says what a well-known port costs: the DHT lets anyone name any address, so that nobody
+// sends a hello to such a port on its word.
+func lowPort(port uint16, dht bool) string {
+	if port >= discovery.MinDHTPort || !dht {
+		return ""
+	}
+	return fmt.Sprintf("UDP port %d is under %d, where other nodes do not follow the DHT: they find this one on the local network, at relays and by --bootstrap; choose a higher --port to be found by the DHT", port, discovery.MinDHTPort)
 }

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/credant/credant/discovery/keys"
@@ -81,7 +82,7 @@ func Join(ctx context.Context, stateDir, network string, passphrase []byte) (key
 	case err == nil && hmac.Equal(stored.Bytes(), derived.Bytes()):
 		return stored, nil
 	case err == nil:
-		return keys.NetworkKey{}, fmt.Errorf("%w (%s): leave the passphrase out to use the stored one, choose another --network, or remove that folder to join anew",
+		return keys.NetworkKey{}, fmt.Errorf("%w (%s): leave the passphrase out to use the stored one, choose another --network, or join anew after \"credant leave\"",
 			ErrOtherPassphrase, networkDir(stateDir, network))
 	case !errors.Is(err, fs.ErrNotExist):
 		return keys.NetworkKey{}, err
@@ -257,20 +258,29 @@ func randomPort() uint16 { return uint16(20000 + rand.IntN(12000)) }
 // writeNew creates a file that must not exist yet, whole or not at all.
 func writeNew(dir, name string, content []byte) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the state folder: %w", err)
+		return stateProblem("make the state folder", err)
 	}
 	tmp, err := os.CreateTemp(dir, name+"-*")
 	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
+		return stateProblem("write "+name, err)
 	}
 	defer os.Remove(tmp.Name())
 	_, err = tmp.Write(content)
 	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
+		return stateProblem("write "+name, err)
 	}
 	// A link refuses to replace, which a rename would do silently.
 	if err := os.Link(tmp.Name(), filepath.Join(dir, name)); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
+		return stateProblem("write "+name, err)
 	}
 	return nil
+}
+
+// stateProblem says what a person can do where nothing can be kept.
+func stateProblem(what string, err error) error {
+	mend := "choose a folder that can be written with --state-dir"
+	if errors.Is(err, syscall.ENOSPC) {
+		mend = "free space on that disk, or choose a folder on another one with --state-dir"
+	}
+	return fmt.Errorf("%s: %w: %s", what, err, mend)
 }

@@ -165,6 +165,18 @@ func TestNodeNames(t *testing.T) {
 	}
 }
 
+func TestLowPort(t *testing.T) {
+	for _, tt := range []struct {
+		port uint16
+		dht  bool
+		told bool
+	}{{443, true, true}, {1023, true, true}, {1024, true, false}, {443, false, false}} {
+		if text := lowPort(tt.port, tt.dht); text != "" != tt.told {
+			t.Errorf("port %d, DHT %v: %q", tt.port, tt.dht, text)
+		}
+	}
+}
+
 func TestConfigIsChecked(t *testing.T) {
 	for name, c := range map[string]Config{
 		"network name": {Network: "Home!"},
@@ -175,6 +187,8 @@ func TestConfigIsChecked(t *testing.T) {
 		"loopback":     {Subnet: netip.MustParsePrefix("127.0.0.0/8")},
 		"reserved":     {Subnet: netip.MustParsePrefix("240.0.0.0/8")},
 		"this network": {Subnet: netip.MustParsePrefix("0.0.0.0/8")},
+		"public":       {Subnet: netip.MustParsePrefix("8.8.0.0/16")},
+		"half private": {Subnet: netip.MustParsePrefix("172.0.0.0/8")},
 		"bootstrap":    {Bootstrap: []string{"host"}},
 		"DHT port":     {DHTBootstrap: []string{"host:0"}},
 	} {

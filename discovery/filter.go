@@ -2,9 +2,9 @@ package discovery
 
 import "net/netip"
 
-// minDHTPort keeps hellos away from well-known services: the DHT lets anyone
+// MinDHTPort keeps hellos away from well-known services: the DHT lets anyone
 // name any address, and nobody runs WireGuard below it by CredAnt's choice.
-const minDHTPort = 1024
+const MinDHTPort = 1024
 
 var (
 	// sharedSpace is RFC 6598's: behind a carrier's NAT it means another host.
@@ -25,7 +25,7 @@ func refuseHint(src Source, addr netip.AddrPort) string {
 		return dropNotUnicast
 	case src != SourceDHT:
 		return ""
-	case addr.Port() < minDHTPort:
+	case addr.Port() < MinDHTPort:
 		return dropLowPort
 	case a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || sharedSpace.Contains(a):
 		return dropNotGlobal

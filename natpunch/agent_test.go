@@ -451,12 +451,17 @@ func TestReasons(t *testing.T) {
 		want    string
 		nats    [2]wire.Behavior // own, the peer's
 	}{
-		"nothing told":        {false, nil, "the peer has not told an address yet", none},
-		"other family":        {false, []wire.Candidate{cand("[2001:db8::1]:1000")}, "the peer has only IPv6 addresses, and this host has no IPv6", none},
-		"private":             {false, []wire.Candidate{cand("10.9.9.9:1000")}, "the peer knows only addresses inside another private network", none},
-		"offline":             {true, []wire.Candidate{cand("198.51.100.9:1000")}, "this host has no network", none},
-		"one":                 {false, []wire.Candidate{cand("198.51.100.9:1000")}, "no answer at the peer's only address, 198.51.100.9:1000", none},
-		"two":                 {false, []wire.Candidate{srflx("198.51.100.9:1000"), cand("198.51.100.8:1000")}, "no answer at any of the peer's 2 addresses (198.51.100.8:1000, 198.51.100.9:1000)", none},
+		"nothing told": {false, nil, "the peer has not told an address yet", none},
+		"other family": {false, []wire.Candidate{cand("[2001:db8::1]:1000")}, "the peer has only IPv6 addresses, and this host has no IPv6", none},
+		"private":      {false, []wire.Candidate{cand("10.9.9.9:1000")}, "the peer knows only addresses inside another private network", none},
+		"offline":      {true, []wire.Candidate{cand("198.51.100.9:1000")}, "this host has no network", none},
+		"one":          {false, []wire.Candidate{cand("198.51.100.9:1000")}, "no answer at the peer's only address, 198.51.100.9:1000", none},
+		"two":          {false, []wire.Candidate{srflx("198.51.100.9:1000"), cand("198.51.100.8:1000")}, "no answer at any of the peer's 2 addresses (198.51.100.8:1000, 198.51.100.9:1000)", none},
+		"four": {
+			false,
+			[]wire.Candidate{cand("198.51.100.6:1000"), cand("198.51.100.7:1000"), cand("198.51.100.8:1000"), cand("198.51.100.9:1000")},
+			"no answer at any of the peer's 4 addresses (198.51.100.6:1000, 198.51.100.7:1000, 198.51.100.8:1000 and 1 more)", none,
+		},
 		"both NATs dependent": {false, nine, "no answer at the peer's only address, 198.51.100.9:1000: both NATs take another port for each destination, so neither side knows where to send", [2]wire.Behavior{dependent, dependent}},
 		"own NAT dependent":   {false, nine, "no answer at the peer's only address, 198.51.100.9:1000: this host's NAT takes another port for each destination, which a NAT at the other end seldom lets in", [2]wire.Behavior{dependent, independent}},
 		"its NAT dependent":   {false, nine, "no answer at the peer's only address, 198.51.100.9:1000: the peer's NAT takes another port for each destination, so the peer is not where it says", [2]wire.Behavior{0, dependent}},

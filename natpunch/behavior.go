@@ -97,6 +97,6 @@ func (f *FamilyStatus) detail(asked bool) string {
 	case f.Mapping == UnknownBehavior:
 		return "only one STUN server answers, which is too few to judge the NAT"
 	default:
-		return "a NAT that takes another port for each destination: direct paths only to peers that can be reached without a NAT of that kind"
+		return "a NAT that takes another port for each destination: direct paths only to peers that are not behind such a NAT themselves"
 	}
 }

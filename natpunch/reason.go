@@ -87,8 +87,8 @@ func list(pairs []*candidatePair) string {
 	for _, addr := range remotes(pairs) {
 		names = append(names, addr.String())
 	}
-	if len(names) > namedAddresses {
-		names = append(names[:namedAddresses], "…")
+	if more := len(names) - namedAddresses; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:namedAddresses], ", "), more)
 	}
 	return strings.Join(names, ", ")
 }

@@ -108,7 +108,7 @@ func TestMapping(t *testing.T) {
 			"192.168.1.10",
 			AddressDependent,
 			[]netip.AddrPort{mapped1, mapped2},
-			"a NAT that takes another port for each destination: direct paths only to peers that can be reached without a NAT of that kind",
+			"a NAT that takes another port for each destination: direct paths only to peers that are not behind such a NAT themselves",
 		},
 		"two ports of one server": {
 			[]netip.AddrPort{server1, second1},
@@ -116,7 +116,7 @@ func TestMapping(t *testing.T) {
 			"192.168.1.10",
 			AddressAndPortDependent,
 			[]netip.AddrPort{mapped1, mapped2},
-			"a NAT that takes another port for each destination: direct paths only to peers that can be reached without a NAT of that kind",
+			"a NAT that takes another port for each destination: direct paths only to peers that are not behind such a NAT themselves",
 		},
 		"two ports of one server tell nothing when equal": {
 			[]netip.AddrPort{server1, second1},

@@ -17,11 +17,14 @@ const downLimit = 20 * time.Second
 
 func (p *program) downCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "down",
-		Short: "Leave the network",
-		Long: `Leave the network: end the daemon and take its interface, addresses, routes and
-firewall rules away. Without a daemon, what one left behind is taken away. The
-keys stay, so the next up needs no passphrase.`,
+		Use:        "down",
+		SuggestFor: []string{"stop", "disconnect", "logout"},
+
+		Short: "Take the network down, and keep its keys",
+		Long: `Take the network down on this host: end the daemon and take its interface,
+addresses, routes and firewall rules away. Without a daemon, what one left is
+taken away. The keys stay, so the next up needs no passphrase, and the other
+nodes expect this one back; "credant leave" is for good.`,
 		Example: `  sudo credant down
   sudo credant down --network home`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -65,11 +65,19 @@ func (p *program) leave(ctx context.Context, yes bool) error {
 	if err != nil {
 		return p.notUp(err)
 	}
-	fmt.Fprintf(p.stdout, "Left network %s; %s told.\n", p.set.network, plural(left.Told, "node was", "nodes were"))
+	fmt.Fprintf(p.stdout, "Left network %s; %s told.\n", p.set.network, told(left.Told))
 	if _, err := os.Stat(left.Folder); err == nil {
 		p.warn("%s is still there: it holds files that are not CredAnt's, or could not be deleted; see the log", left.Folder)
 	}
 	return p.endService(ctx)
+}
+
+// told says how many nodes know that this one has left.
+func told(n int) string {
+	if n == 0 {
+		return "no other node was there to be"
+	}
+	return plural(n, "node was", "nodes were")
 }
 
 // leaveDown leaves a network that is not up: nobody can be told.
@@ -84,7 +92,7 @@ func (p *program) leaveDown() error {
 	if err := p.node.deleteState(p.set.stateDir, p.set.network); err != nil {
 		return err
 	}
-	fmt.Fprintf(p.stdout, "Left network %s. It was not up, so no other node was told:\nthey list this one until a day after they last heard of it.\n", p.set.network)
+	fmt.Fprintf(p.stdout, "Left network %s. It was not up, so no other node was told:\nthe others list this one until a day after they last heard of it.\n", p.set.network)
 	return nil
 }
 

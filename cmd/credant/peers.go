@@ -109,7 +109,7 @@ func nodeName(p localapi.Peer) string {
 	return printable(cmp.Or(p.Name, p.ID))
 }
 
-var paths = []string{"lan", "direct", "relay", "idle", "connecting", "offline"}
+var paths = []string{"lan", "direct", "relay", "connecting", "offline"}
 
 // pathRank puts those that can be used on top.
 func pathRank(path string) int {
@@ -137,7 +137,7 @@ func usable(peers []localapi.Peer) int {
 	n := 0
 	for _, p := range peers {
 		switch p.Path {
-		case "lan", "direct", "relay", "idle":
+		case "lan", "direct", "relay":
 			n++
 		}
 	}

@@ -85,7 +85,7 @@ and no server.`,
   credant status              see who is there
   credant ping nas            reach another node through the tunnel
   credant netcheck            look at the NATs around this host
-  sudo credant down           leave`,
+  sudo credant down           take it down, and keep its keys`,
 
 		DisableFlagsInUseLine: true,
 

@@ -134,6 +134,8 @@ func natFields(nat localapi.NAT) []field {
 		}
 		if len(f.nat.Reflexive) > 0 {
 			text += "; seen as " + listed(f.nat.Reflexive, 3)
+		} else if f.nat.Mapping == "" {
+			text += ` ("credant netcheck" finds out more)`
 		}
 		out = append(out, field{f.label, text})
 	}

@@ -85,6 +85,9 @@ func paintState(st style, state, text string) string {
 }
 
 func sourceText(key string, s localapi.Source) string {
+	if s.State == "failing" && s.LastError != "" {
+		return s.LastError // what else there is to say of it is the same again
+	}
 	var parts []string
 	if key == "dht" && s.State != "off" {
 		if s.Nodes == 0 {

@@ -13,7 +13,9 @@ import (
 func (p *program) statusCommand() *cobra.Command {
 	var opts statusOptions
 	cmd := &cobra.Command{
-		Use:   "status",
+		Use:        "status",
+		SuggestFor: []string{"peers", "nodes", "list", "show", "info"},
+
 		Short: "Show the network, its nodes and the paths to them",
 		Long: `Show this node, the others and how they are reached:
 
@@ -21,8 +23,7 @@ func (p *program) statusCommand() *cobra.Command {
   lan         over the local network
   relay       through a relay
   connecting  known, a path is being looked for
-  idle        a path is known, nothing is being sent
-  offline     not heard for a while
+  offline     it does not answer
 
 Below them stand the ways in which nodes are searched for, and the relays that
 are used. The network id is what credant-relay takes as --allow; it lets nobody

@@ -112,7 +112,7 @@ type Peer struct {
 	ID            string     `json:"id"`
 	PublicKey     string     `json:"public_key"`
 	Addresses     []string   `json:"addresses"`
-	Path          string     `json:"path"`               // "direct", "lan", "relay", "connecting", "idle", "offline"
+	Path          string     `json:"path"`               // "direct", "lan", "relay", "connecting", "offline"
 	Endpoint      string     `json:"endpoint,omitempty"` // the live one, as WireGuard has it
 	RTTMillis     *float64   `json:"rtt_ms"`             // null while not measured
 	LastHandshake *time.Time `json:"last_handshake"`     // null before the first

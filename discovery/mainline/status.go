@@ -94,11 +94,11 @@ func (l *lookup) describe(now time.Time) string {
 	n := l.Live()
 	switch {
 	case l.settled(now):
-		return fmt.Sprintf("settled: asking one of %d nodes each %v", n, l.slot)
+		return fmt.Sprintf("settled: asking one of %d nodes each %d s", n, l.slot/time.Second)
 	case l.pace == fastEvery:
 		return fmt.Sprintf("polling %d nodes, half of them each second", n)
 	}
-	return fmt.Sprintf("polling %d nodes each %v", n, l.pace)
+	return fmt.Sprintf("polling %d nodes each %d s", n, l.pace/time.Second)
 }
 
 func (l *lookup) closestLive() []netip.AddrPort {

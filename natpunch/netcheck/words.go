@@ -164,7 +164,7 @@ func (r *Report) sayGateways(say func(string, ...any)) {
 		}
 		switch {
 		case len(g.Protocols) == 0:
-		case best.Protocol == "" && g.Local.Is4() && r.IPv4.Mapping != "none":
+		case best.Protocol == "" && g.Local.Is4() && r.IPv4.Internet && r.IPv4.Mapping != "none":
 			say("The gateway %v maps no ports. Where UPnP, NAT-PMP or PCP can be switched on there, every host reaches this one.", g.Gateway)
 		case best.Protocol == "":
 		case g.Local.Is6():

@@ -43,25 +43,26 @@ func TestMeaning(t *testing.T) {
 		direct string
 		says   []string
 	}{
-		"nothing known":        {Report{}, natpunch.FamilyStatus{}, "unknown", "unknown", []string{"No STUN server answers"}},
-		"UDP blocked":          {Report{Portal: Portal{State: "none"}}, natpunch.FamilyStatus{}, "blocked", "local", []string{"UDP to the internet is blocked"}},
-		"no network":           {Report{Portal: Portal{State: "unreachable"}}, natpunch.FamilyStatus{}, "offline", "local", []string{"no way to the internet"}},
-		"offline":              {Report{Portal: Portal{State: "unreachable"}, IPv4: Family{Source: netip.MustParseAddr("192.168.1.10")}}, natpunch.FamilyStatus{}, "offline", "local", []string{"Nothing on the internet answers"}},
-		"login":                {Report{Portal: Portal{State: "captive"}}, natpunch.FamilyStatus{}, "unknown", "unknown", []string{"log in first"}},
-		"public":               {Report{}, open, "open", "all", []string{"every host can reach this one directly"}},
-		"firewall":             {Report{}, firewall, "open", "most", []string{"a firewall drops"}},
-		"keeps ports":          {Report{}, nat(natpunch.EndpointIndependent, natpunch.AddressDependent), "open", "most", []string{"keeps one port"}},
-		"keeps ports, filters": {Report{}, nat(natpunch.EndpointIndependent, natpunch.AddressAndPortDependent), "open", "most", []string{"many tries"}},
-		"random":               {Report{}, nat(natpunch.AddressAndPortDependent, natpunch.AddressAndPortDependent), "open", "some", []string{"at random:", "port mapping"}},
-		"sequential":           {Report{}, sequential, "open", "some", []string{"counting down by 2"}},
-		"block":                {Report{}, block, "open", "some", []string{"out of 40000 to 40999"}},
-		"short":                {Report{}, short, "open", "most", []string{"does not hairpin", "after little more than 15s"}},
-		"mapped":               {Report{Gateways: gateway("9.9.9.9", true)}, nat(natpunch.AddressAndPortDependent, 0), "open", "all", []string{"maps ports by PCP: every host"}},
-		"mapped in vain":       {Report{Gateways: gateway("100.64.1.2", true)}, nat(natpunch.AddressAndPortDependent, 0), "open", "some", []string{"another NAT above"}},
-		"mapped elsewhere":     {Report{Gateways: gateway("9.9.9.8", true)}, nat(natpunch.AddressAndPortDependent, 0), "open", "some", []string{"another NAT above"}},
-		"maps nothing":         {Report{Gateways: gateway("", false)}, nat(natpunch.EndpointIndependent, 0), "open", "most", []string{"maps no ports"}},
-		"NAT64":                {Report{NAT64: netip.MustParsePrefix("64:ff9b::/96")}, natpunch.FamilyStatus{}, "unknown", "unknown", []string{"NAT64, under 64:ff9b::/96"}},
-		"narrow":               {Report{IPv4: Family{MTU: 1280}}, nat(natpunch.EndpointIndependent, 0), "open", "most", []string{"limited to 1280 bytes"}},
+		"nothing known":         {Report{}, natpunch.FamilyStatus{}, "unknown", "unknown", []string{"No STUN server answers"}},
+		"UDP blocked":           {Report{Portal: Portal{State: "none"}}, natpunch.FamilyStatus{}, "blocked", "local", []string{"UDP to the internet is blocked"}},
+		"blocked, maps nothing": {Report{Portal: Portal{State: "none"}, Gateways: gateway("", false)}, natpunch.FamilyStatus{}, "blocked", "local", []string{"Ask who runs the network to allow UDP."}},
+		"no network":            {Report{Portal: Portal{State: "unreachable"}}, natpunch.FamilyStatus{}, "offline", "local", []string{"no way to the internet"}},
+		"offline":               {Report{Portal: Portal{State: "unreachable"}, IPv4: Family{Source: netip.MustParseAddr("192.168.1.10")}}, natpunch.FamilyStatus{}, "offline", "local", []string{"Nothing on the internet answers"}},
+		"login":                 {Report{Portal: Portal{State: "captive"}}, natpunch.FamilyStatus{}, "unknown", "unknown", []string{"log in first"}},
+		"public":                {Report{}, open, "open", "all", []string{"every host can reach this one directly"}},
+		"firewall":              {Report{}, firewall, "open", "most", []string{"a firewall drops"}},
+		"keeps ports":           {Report{}, nat(natpunch.EndpointIndependent, natpunch.AddressDependent), "open", "most", []string{"keeps one port"}},
+		"keeps ports, filters":  {Report{}, nat(natpunch.EndpointIndependent, natpunch.AddressAndPortDependent), "open", "most", []string{"many tries"}},
+		"random":                {Report{}, nat(natpunch.AddressAndPortDependent, natpunch.AddressAndPortDependent), "open", "some", []string{"at random:", "port mapping"}},
+		"sequential":            {Report{}, sequential, "open", "some", []string{"counting down by 2"}},
+		"block":                 {Report{}, block, "open", "some", []string{"out of 40000 to 40999"}},
+		"short":                 {Report{}, short, "open", "most", []string{"does not hairpin", "after little more than 15s"}},
+		"mapped":                {Report{Gateways: gateway("9.9.9.9", true)}, nat(natpunch.AddressAndPortDependent, 0), "open", "all", []string{"maps ports by PCP: every host"}},
+		"mapped in vain":        {Report{Gateways: gateway("100.64.1.2", true)}, nat(natpunch.AddressAndPortDependent, 0), "open", "some", []string{"another NAT above"}},
+		"mapped elsewhere":      {Report{Gateways: gateway("9.9.9.8", true)}, nat(natpunch.AddressAndPortDependent, 0), "open", "some", []string{"another NAT above"}},
+		"maps nothing":          {Report{Gateways: gateway("", false)}, nat(natpunch.EndpointIndependent, 0), "open", "most", []string{"maps no ports"}},
+		"NAT64":                 {Report{NAT64: netip.MustParsePrefix("64:ff9b::/96")}, natpunch.FamilyStatus{}, "unknown", "unknown", []string{"NAT64, under 64:ff9b::/96"}},
+		"narrow":                {Report{IPv4: Family{MTU: 1280}}, nat(natpunch.EndpointIndependent, 0), "open", "most", []string{"limited to 1280 bytes"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := tt.report
@@ -75,6 +76,9 @@ func TestMeaning(t *testing.T) {
 				if !strings.Contains(all, s) {
 					t.Errorf("does not say %q, but:\n%s", s, all)
 				}
+			}
+			if r.UDP != "open" && strings.Contains(all, "every host") {
+				t.Errorf("promises paths that UDP would be needed for:\n%s", all)
 			}
 			for _, m := range r.Meaning {
 				if !strings.HasSuffix(m, ".") {

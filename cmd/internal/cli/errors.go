@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -124,9 +125,13 @@ func knownCommand(root *cobra.Command, args []string) error {
 func unknownCommand(root *cobra.Command, word string) error {
 	var names []string
 	for _, c := range root.Commands() {
-		if c.IsAvailableCommand() {
-			names = append(names, c.Name())
+		if !c.IsAvailableCommand() {
+			continue
 		}
+		if slices.Contains(c.SuggestFor, word) {
+			return Usagef("unknown command %q%s", word, DidYouMean([]string{c.Name()}))
+		}
+		names = append(names, c.Name())
 	}
 	return Usagef("unknown command %q%s", word, DidYouMean(Nearest(word, names)))
 }
