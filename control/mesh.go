@@ -213,6 +213,7 @@ func (m *mesh) dispatch(now, wall time.Time, d datagram) string {
 
 // hint takes an address at which a member may answer.
 func (m *mesh) hint(now time.Time, source discovery.Source, addr netip.AddrPort) {
+	m.seed(source, addr.Addr())
 	switch {
 	case m.reached(addr):
 		return

@@ -72,6 +72,8 @@ type relayServer struct {
 	relayService
 	pairs []keys.NodePublic // that have, or should have, an allocation
 	used  time.Time         // when it was last home or had a pair
+
+	routeSight relaySight
 }
 
 // relayHearsay is what is said of a relay.

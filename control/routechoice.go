@@ -55,7 +55,7 @@ func (r *routing) asks() bool { return len(r.accept) > 0 || r.exit != "" }
 func (r *routing) review(now time.Time, v routeView) (changed, pinned bool) {
 	r.next = time.Time{}
 	slices.SortFunc(v.members, func(a, b routeMember) int { return a.node.Compare(b.node) })
-	slices.SortFunc(v.underlay, func(a, b underlayUse) int { return cmp.Or(a.addr.Compare(b.addr), cmp.Compare(a.what, b.what)) })
+	slices.SortFunc(v.kept, func(a, b underlayName) int { return cmp.Or(a.addr.Compare(b.addr), cmp.Compare(a.what, b.what)) })
 	working := make(map[keys.NodePublic]time.Time)
 	for _, m := range v.members {
 		if m.working {
@@ -171,7 +171,7 @@ func (r *routing) choose(now time.Time, v routeView, rank map[keys.NodePublic]in
 			continue
 		}
 		for _, p := range m.routes {
-			if isEverything(p) || v.refuses(p) != "" {
+			if isEverything(p) || v.refuses(p, &m) != "" {
 				continue
 			}
 			if offers[p] == nil {
@@ -209,7 +209,7 @@ func (r *routing) choose(now time.Time, v routeView, rank map[keys.NodePublic]in
 			w := routeWord{prefix: p, state: routeOffered}
 			why := ""
 			if accepts {
-				why = v.refuses(p)
+				why = v.refuses(p, &m)
 			}
 			holder, held := holders[p]
 			switch {

@@ -86,7 +86,7 @@ func (s *routeScene) word(i byte, prefix string) routeWord {
 // What no other node may take, whoever offers it.
 func TestRoutesRefused(t *testing.T) {
 	s := newRouteScene([]string{"all"}, "")
-	s.view.underlay = []underlayUse{{netip.MustParseAddr("203.0.113.9"), "nas"}, {netip.MustParseAddr("2001:db8::9"), "nas"}}
+	s.view.kept = []underlayName{{netip.MustParseAddr("203.0.113.9"), "the relay r"}}
 	s.view.own = pfxs("10.9.0.0/24")
 	for prefix, why := range map[string]string{
 		"0.0.0.0/0": "", "::/0": "", // for exit nodes only: no word on them
@@ -97,12 +97,13 @@ func TestRoutesRefused(t *testing.T) {
 		"10.77.0.0/16":        "the network's own", "10.77.3.0/24": "the network's own", "10.0.0.0/8": "the network's own",
 		"fd00:1:2:3::/64": "the network's own", "fd00::/8": "the network's own",
 		"192.168.50.0/24": "itself", "192.168.50.7/32": "itself", "172.20.9.0/24": "itself",
-		"203.0.113.0/24": "where nas is reached", "2001:db8::/32": "where nas is reached",
+		"203.0.113.0/24": "where the relay r is reached", "2001:db8::/32": "where office is reached",
 		"10.9.0.0/24": "advertises it itself",
 	} {
 		t.Run(prefix, func(t *testing.T) {
 			s.view.members = nil
 			s.member(1, "office", true, prefix)
+			s.at(1).at = addrsOf("198.51.100.7", "2001:db8::9")
 			plan := s.review()
 			if len(plan.allowed) != 0 || len(plan.subnets) != 0 {
 				t.Fatalf("it is routed: %v", plan)
@@ -115,7 +116,6 @@ func TestRoutesRefused(t *testing.T) {
 	}
 	s.view.members = nil
 	s.member(1, "office", true, "192.168.0.0/16", "172.16.0.0/12", "2001:db8:7::/48", "32.0.0.0/3")
-	s.view.underlay = s.view.underlay[:1]
 	plan := s.review()
 	if len(plan.subnets) != 4 {
 		t.Errorf("wider than what the host has itself: %v, %v", plan.subnets, plan.words)
@@ -370,7 +370,7 @@ func TestRoutesRandom(t *testing.T) {
 				owner[p] = node
 				m := s.at(node[0])
 				named := node[0] <= 3 && !isEverything(p) || node[0] == 4 && isEverything(p)
-				if !slices.Contains(m.routes, p) || !named || !isEverything(p) && s.view.refuses(p) != "" {
+				if !slices.Contains(m.routes, p) || !named || !isEverything(p) && s.view.refuses(p, m) != "" {
 					t.Fatalf("seed %d, step %d: %s leads to %s", seed, step, p, m.name)
 				}
 			}
@@ -390,7 +390,7 @@ func BenchmarkRoutes(b *testing.B) {
 		m := routeMember{node: k, name: "n", working: true}
 		for j := range 16 {
 			m.routes = append(m.routes, netip.PrefixFrom(netip.AddrFrom4([4]byte{100, byte(i), byte(i >> 8), byte(j)}), 32))
-			s.view.underlay = append(s.view.underlay, underlayUse{netip.AddrFrom4([4]byte{5, byte(i), byte(i >> 8), byte(j)}), "n"})
+			s.view.underlay = append(s.view.underlay, underlayUse{netip.AddrFrom4([4]byte{5, byte(i), byte(i >> 8), byte(j)}), underSaid})
 		}
 		s.view.members = append(s.view.members, m)
 	}

@@ -16,7 +16,8 @@ type routeView struct {
 	overlay  []netip.Prefix
 	host     []netip.Prefix       // that the host reaches without the network
 	blocked  func(id string) bool // nil: nobody is
-	underlay []underlayUse        // in the order of addresses, once reviewed
+	underlay []underlayUse        // that this node sends to
+	kept     []underlayName       // likewise, and no route may hold them; in their order, once reviewed
 }
 
 type routeMember struct {
@@ -24,11 +25,12 @@ type routeMember struct {
 	name    string   // for a person
 	labels  []string // that it is found by on this host
 	routes  []netip.Prefix
+	at      []netip.Addr // where it is, outside of the network
 	working bool
 }
 
-// underlayUse is an address that WireGuard's own packets go to.
-type underlayUse struct {
+// underlayName is an address that this node sends to, and whose it is.
+type underlayName struct {
 	addr netip.Addr
 	what string
 }
@@ -78,8 +80,8 @@ func (p routePlan) equal(o routePlan) bool {
 	return maps.EqualFunc(p.allowed, o.allowed, slices.Equal[[]netip.Prefix]) && slices.Equal(p.subnets, o.subnets)
 }
 
-// refuses says why a prefix cannot lead into the tunnel on this host; empty: it can.
-func (v routeView) refuses(p netip.Prefix) string {
+// refuses says why a prefix cannot lead to a node on this host; empty: it can.
+func (v routeView) refuses(p netip.Prefix, by *routeMember) string {
 	if why := notRoutable(p); why != "" {
 		return why
 	}
@@ -96,11 +98,12 @@ func (v routeView) refuses(p netip.Prefix) string {
 			return fmt.Sprintf("this host reaches %s itself", h)
 		}
 	}
-	i, _ := slices.BinarySearchFunc(v.underlay, p.Addr(), func(u underlayUse, a netip.Addr) int { return u.addr.Compare(a) })
-	if i < len(v.underlay) {
-		if u := v.underlay[i]; p.Contains(u.addr) {
-			return fmt.Sprintf("it holds %s, where %s is reached", u.addr, u.what)
-		}
+	if i := slices.IndexFunc(by.at, p.Contains); i >= 0 {
+		return fmt.Sprintf("it holds %s, where %s is reached", by.at[i], by.name)
+	}
+	i, _ := slices.BinarySearchFunc(v.kept, p.Addr(), func(u underlayName, a netip.Addr) int { return u.addr.Compare(a) })
+	if i < len(v.kept) && p.Contains(v.kept[i].addr) {
+		return fmt.Sprintf("it holds %s, where %s is reached", v.kept[i].addr, v.kept[i].what)
 	}
 	return ""
 }

@@ -17,6 +17,8 @@ type meshRoutes struct {
 	advertise []netip.Prefix
 	exit      bool           // this node offers to be an exit node
 	host      []netip.Prefix // that the host reaches without the network
+	seeds     []netip.Addr   // of the settings
+	outside   []netip.Addr   // reached past the tunnel, though routes lead there
 	changed   bool           // something differs from the last review
 	again     time.Time      // when the next may be
 }
@@ -34,6 +36,13 @@ type routeSight struct {
 	path, endpoint netip.Addr
 }
 
+// relaySight is the same of a relay.
+type relaySight struct {
+	up    bool
+	addr  netip.Addr
+	addrs int
+}
+
 // reviewRoutes decides anew whose routes are used, where something has changed.
 func (m *mesh) reviewRoutes(now time.Time) {
 	r := &m.routes
@@ -44,6 +53,11 @@ func (m *mesh) reviewRoutes(now time.Time) {
 		seen := routeSight{p.working(), p.path.Addr.Addr(), p.state.Endpoint.Addr()}
 		r.changed = r.changed || seen != p.routeSight
 		p.routeSight = seen
+	}
+	for _, s := range m.relays.all {
+		seen := relaySight{s.up, s.addr.Addr(), len(s.addrs)}
+		r.changed = r.changed || seen != s.routeSight
+		s.routeSight = seen
 	}
 	if due := r.choice.next; !r.changed && (due.IsZero() || now.Before(due)) {
 		return
@@ -60,6 +74,9 @@ func (m *mesh) reviewRoutes(now time.Time) {
 	}
 	changed, pinned := r.choice.review(now, view)
 	m.out.pins = m.out.pins || pinned
+	if outside := view.outside(r.choice.plan.subnets); !slices.Equal(outside, r.outside) {
+		r.outside, m.out.apply = outside, true
+	}
 	m.notice("routes", someOf(r.choice.plan.notices, "; "))
 	if !changed {
 		return
@@ -91,49 +108,32 @@ func (m *mesh) nextRoutes(sooner func(time.Time)) {
 }
 
 func (m *mesh) routeView() routeView {
-	v := routeView{own: m.routes.advertise, overlay: m.overlay(), host: slices.Clone(m.routes.host), blocked: m.blocked.hasID}
-	for _, h := range m.publisher.hosts {
-		v.host = append(v.host, h.Masked())
-	}
-	add := func(a netip.Addr, what string) {
-		if a.IsValid() {
-			v.underlay = append(v.underlay, underlayUse{a, what})
-		}
-	}
+	v := m.hostView()
+	v.own, v.overlay, v.blocked = m.routes.advertise, m.overlay(), m.blocked.hasID
 	for _, p := range m.peers {
 		v.members = append(v.members, routeMember{
-			node: p.node, name: p.name(), labels: m.labelsOf(p), routes: p.record.Routes, working: p.working(),
+			node: p.node, name: p.name(), labels: m.labelsOf(p), routes: p.record.Routes, at: ownAddresses(p), working: p.working(),
 		})
-		if p.installed {
-			add(p.path.Addr.Addr(), p.name())
-			add(p.state.Endpoint.Addr(), p.name())
-		}
-		for _, c := range p.record.Candidates { // where it may be reached next
-			if isGlobal(c.Addr.Addr()) {
-				add(c.Addr.Addr(), p.name())
-			}
-		}
 	}
-	for _, s := range m.relays.all {
-		switch {
-		case s.class == ownRelay:
-			for _, a := range s.addrs {
-				add(a.Addr(), "the relay "+s.name())
-			}
-		case s.up:
-			add(s.addr.Addr(), "the relay "+s.name())
-		}
+	m.useUnderlay(&v)
+	return v
+}
+
+// hostView is what the host reaches without the network.
+func (m *mesh) hostView() routeView {
+	v := routeView{host: slices.Clone(m.routes.host)}
+	for _, h := range m.publisher.hosts {
+		v.host = append(v.host, h.Masked())
 	}
 	return v
 }
 
-// overlay are the network's own prefixes, on this node and as far as it knows.
+// overlay are the network's own prefixes, as this node uses them. What a member claims
+// for the network besides changes nothing here.
 func (m *mesh) overlay() []netip.Prefix {
 	all := []netip.Prefix{m.prefix6}
-	for _, p := range []netip.Prefix{m.subnet.prefix(), m.addressing.prefix} {
-		if p.IsValid() && !slices.Contains(all, p) {
-			all = append(all, p)
-		}
+	if p := m.addressing.prefix; p.IsValid() {
+		all = append(all, p)
 	}
 	return all
 }
@@ -164,7 +164,15 @@ func (m *mesh) hostRoutesChanged(routes []netip.Prefix) {
 // tunnelled tells whether an address is reached through a peer, so that no path may
 // lead there.
 func (m *mesh) tunnelled(a netip.Addr) bool {
-	return slices.ContainsFunc(m.routes.choice.plan.subnets, func(p netip.Prefix) bool { return p.Contains(a) })
+	subnets := m.routes.choice.plan.subnets
+	if !slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(a) }) {
+		return false
+	}
+	if _, ok := slices.BinarySearchFunc(m.routes.outside, a, netip.Addr.Compare); ok {
+		_, out := m.uplinks.best(a)
+		return !out
+	}
+	return m.hostView().leads(subnets, a)
 }
 
 // ownRoutes are the routes of this node's record.

@@ -21,6 +21,7 @@ type uplinks struct {
 	// several tells of IPv4 and IPv6 whether there were several since the start.
 	// Once one of them is gone, the host's routes may still lead there.
 	several [2]bool
+	had     [2]bool // any, since the start
 	// stun asks the same servers as the mesh's own does, from the bases that the
 	// host's routes do not choose.
 	stun map[netip.Addr]*natpunch.STUN
@@ -36,6 +37,11 @@ func (m *mesh) uplinksChanged(now time.Time, all []wgsetup.Uplink) {
 		m.waysOutChanged(now)
 	}
 	u.all = all
+	for _, w := range all {
+		if i := family(w.Addr); !u.had[i] {
+			u.had[i], m.routes.changed = true, true
+		}
+	}
 	m.out.apply = m.out.apply || len(m.underlay()) > 0
 	bases := u.review()
 	if slices.Equal(bases, u.bases) {
@@ -119,6 +125,8 @@ func (m *mesh) underlay() (routes []wgsetup.UnderlayRoute) {
 			add(p.move.before, p.movedAt.Add(-time.Nanosecond))
 		}
 	}
+	routes = m.pastTunnel(routes)
+	routes = routes[:min(len(routes), maxUnderlay)]
 	slices.SortFunc(routes, func(a, b wgsetup.UnderlayRoute) int { return a.To.Compare(b.To) })
 	return routes
 }

@@ -51,7 +51,7 @@ func explain(want Desired, err error) string {
 		then = "let this program change the setting, or set it yourself: sysctl -w " + wantedSettings(want) +
 			" (for a container, --sysctl does it)"
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT), errors.Is(err, unix.EPROTONOSUPPORT):
-		then = "the kernel lacks a part of nftables: modprobe -a nf_tables nft_chain_nat nft_masq nft_ct"
+		then = "the kernel lacks a part of nftables: modprobe -a nf_tables nft_chain_nat nft_masq nft_ct nft_fib_inet"
 	default:
 		then = "mend that, or look into the log: this is tried again"
 	}

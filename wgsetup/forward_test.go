@@ -94,8 +94,11 @@ func TestForward(t *testing.T) {
 			}
 			l.a.Run("ip", "route", "del", "192.168.1.0/24", "via", "192.0.2.2")
 			l.lan.Run("ip", "route", "add", "10.99.0.0/16", "via", "192.168.1.1")
-			if tries(l.lan, "10.99.0.1") {
-				t.Error("the network behind b reaches into ours")
+			l.lan.Run("ip", "route", "add", "fd99::/48", "via", "fd01::1")
+			for _, to := range []string{"10.99.0.1", "fd99::1"} {
+				if tries(l.lan, to) {
+					t.Errorf("the network behind b reaches %s in ours", to)
+				}
 			}
 		})
 		t.Run("own routes win", func(t *testing.T) {
@@ -153,6 +156,73 @@ func TestForward(t *testing.T) {
 				t.Errorf("left behind:\n%s\nbefore:\n%s", after, before)
 			}
 		})
+	})
+}
+
+// A host that forwarded before, as one with containers does, lets them into the network as itself. What is behind it
+// and advertised only answers, whoever it says that it is.
+func TestForwardOfContainers(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend Backend) {
+		l := newForwardLab(t)
+		l.b.Set(forwardSetting4, "1")
+		l.b.Set(forwardSetting6, "1")
+		l.b.Nft(`table inet containers { chain nat { type nat hook postrouting priority 100;
+			oifname != "iot" ip saddr 192.168.2.0/24 masquerade
+			oifname != "iot" ip6 saddr fd02::/64 masquerade
+		}
+		}`)
+		a := openNode(t, l.a, Config{Backend: backend}, "10.99.0.1/32", "fd99::1/128")
+		b := openNode(t, l.b, Config{Backend: backend}, "10.99.0.2/32", "fd99::2/128")
+		carries := b.desired(a.peer(""))
+		carries.Forward = &Forward{Advertised: lanPrefixes}
+		b.apply(t, carries)
+		want := a.desired(b.behind("192.0.2.2", lanPrefixes...))
+		want.Subnets = lanPrefixes
+		a.apply(t, want)
+		for _, ns := range []*nstest.NS{l.lan, l.iot} {
+			via4, via6 := "192.168.1.1", "fd01::1"
+			if ns == l.iot {
+				via4, via6 = "192.168.2.1", "fd02::1"
+			}
+			ns.Run("ip", "route", "add", "10.99.0.0/16", "via", via4)
+			ns.Run("ip", "route", "add", "fd99::/48", "via", via6)
+		}
+		for _, to := range []string{"192.168.1.2", "fd01::2"} {
+			if !reaches(l.a, to) {
+				t.Errorf("%s is out of reach", to)
+			}
+		}
+		for _, to := range []string{"10.99.0.1", "fd99::1"} {
+			if !reaches(l.iot, to) {
+				t.Errorf("a container does not reach %s", to)
+			}
+			if tries(l.lan, to) {
+				t.Errorf("the network behind b reaches %s in ours", to)
+			}
+		}
+		for _, to := range []string{"192.168.2.2", "fd02::2"} {
+			if tries(l.a, to) {
+				t.Errorf("%s is not advertised, and answers", to)
+			}
+		}
+		// IPv4 knows martians, and IPv6 does not.
+		l.lan.Run("ip", "address", "add", "fd99::2/128", "dev", "eth0", "nodad")
+		watched := l.a
+		watched.Nft("table inet seen { chain input { type filter hook input priority 0; ip6 saddr fd99::2 udp dport 7777 counter; }\n}")
+		l.lan.Run("bash", "-c", "exec 3<>/dev/udp/fd99::1/7777; echo lies >&3")
+		if got := watched.Run("nft", "list", "table", "inet", "seen"); !strings.Contains(got, "packets 0") {
+			t.Errorf("somebody else speaks as b:\n%s", got)
+		}
+		// The host itself may speak from any of its addresses.
+		for _, from := range []string{"192.168.1.1", "fd01::1"} {
+			to := "10.99.0.1"
+			if strings.Contains(from, ":") {
+				to = "fd99::1"
+			}
+			if _, err := l.b.Try("ping", "-c", "1", "-W", "5", "-I", from, to); err != nil {
+				t.Errorf("b does not reach %s from %s", to, from)
+			}
+		}
 	})
 }
 

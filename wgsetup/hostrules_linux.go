@@ -22,17 +22,23 @@ type hostRules struct {
 // software does it, and before a filter that looks for the way back.
 const manglePriority = -150
 
+// enterPriority comes after the host has translated a source address (100), and
+// before a connection is confirmed.
+const enterPriority = 300
+
 // chains are (WG is the device):
 //
 //	forward: oifname/iifname WG tcp flags syn: maximum segment size = the route's
 //	         oifname WG ct state established,related accept
-//	         iifname WG ct status dnat accept
+//	         iifname WG ct direction reply accept; iifname WG ct status dnat accept
 //	         iifname WG saddr OVERLAY daddr ADVERTISED accept
 //	         iifname WG daddr PRIVATE drop; iifname WG saddr OVERLAY accept     # Exit
-//	         iifname WG drop; oifname WG drop
+//	         iifname WG drop; oifname WG saddr OVERLAY drop
 //	         iifname BRIDGE oifname BRIDGE accept                               # opened
 //	         iifname OPENED ct state new ct status ! dnat drop                  # opened
 //	nat:     oifname != WG saddr OVERLAY masquerade
+//	enter:   oifname WG ct state established,related accept
+//	         oifname WG fib saddr type != local drop
 //	out:     mark Mark: ct mark set Mark                                        # Exit
 //	pre:     iifname != WG ct mark Mark: mark set Mark; udp dport P likewise    # Exit
 //
@@ -45,7 +51,8 @@ func (r hostRules) chains() []nft.Chain {
 	if r.forward != nil {
 		chains = append(chains,
 			nft.Chain{Name: "forward", Hook: nftables.ChainHookForward, Priority: 0, Rules: r.forwardRules()},
-			nft.Chain{Name: "nat", Type: nftables.ChainTypeNAT, Hook: nftables.ChainHookPostrouting, Priority: 100, Rules: r.masquerade()})
+			nft.Chain{Name: "nat", Type: nftables.ChainTypeNAT, Hook: nftables.ChainHookPostrouting, Priority: 100, Rules: r.masquerade()},
+			nft.Chain{Name: "enter", Hook: nftables.ChainHookPostrouting, Priority: enterPriority, Rules: r.enter()})
 	}
 	if r.exit {
 		chains = append(chains,
@@ -71,6 +78,7 @@ func (r hostRules) forwardRules() []nft.Rule {
 		nft.Concat(out, nft.ClampMSS()),
 		nft.Concat(in, nft.ClampMSS()),
 		nft.Concat(out, nft.MatchState(nft.StateEstablished|nft.StateRelated), accept),
+		nft.Concat(in, nft.MatchReply(), accept),
 		// A port of this host's that leads elsewhere by its own rules, such as one
 		// that Docker publishes: whoever may speak to the host may speak to it.
 		nft.Concat(in, nft.MatchStatus(nft.StatusDNAT), accept),
@@ -90,7 +98,11 @@ func (r hostRules) forwardRules() []nft.Rule {
 			rules = append(rules, nft.Concat(in, nft.MatchFrom(from), accept))
 		}
 	}
-	rules = append(rules, nft.Concat(in, drop), nft.Concat(out, drop))
+	rules = append(rules, nft.Concat(in, drop))
+	for _, from := range r.sources {
+		// IPv6 has no martians: somebody on the LAN could speak as this host.
+		rules = append(rules, nft.Concat(out, nft.MatchFrom(from), drop))
+	}
 	for _, name := range r.record.bridges {
 		// With br_netfilter, what a bridge carries comes here too.
 		rules = append(rules, nft.Concat(nft.MatchInterface(name), nft.MatchOut(name), accept))
@@ -115,6 +127,15 @@ func (r hostRules) masquerade() []nft.Rule {
 		rules = append(rules, nft.Concat(nft.MatchNotOut(r.iface), nft.MatchFrom(from), nft.Rule{nft.Masquerade()}))
 	}
 	return rules
+}
+
+// enter keeps out what would speak for itself in the network.
+func (r hostRules) enter() []nft.Rule {
+	out := nft.MatchOut(r.iface)
+	return []nft.Rule{
+		nft.Concat(out, nft.MatchState(nft.StateEstablished|nft.StateRelated), nft.Rule{nft.Accept()}),
+		nft.Concat(out, nft.MatchForeign(), nft.Rule{nft.Drop()}),
+	}
 }
 
 // notInternet are networks that an exit peer carries only where it advertises

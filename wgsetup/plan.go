@@ -118,8 +118,9 @@ func (p *planner) rest(t target, a actual) {
 	}
 	p.prefixes(removeAddress, missing(a.addresses, addresses))
 	p.prefixes(addAddress, missing(addresses, a.addresses))
-	p.routes(routes, a.routes)
+	// Routes to subnets may lead to where the underlay's go past them.
 	p.underlay(t.under, a.under)
+	p.routes(routes, a.routes)
 	p.exit(t.exit(), a.exit)
 	p.peers(t.desired.Peers, a.peers)
 }

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -182,4 +183,53 @@ func TestRouteFailover(t *testing.T) {
 	o.laptop.down()
 	o.laptop.up("--accept-routes", "gate,othergate")
 	o.reaches(o.laptop.Host, o.at4, time.Minute)
+}
+
+// A route may hold the address at which a member is reached: the member stays reached there, past the tunnel, and all
+// else goes where the route leads. Else any member could take a route away by being in it.
+func TestRouteAroundMember(t *testing.T)       { routeAroundMember(t, "embedded") }
+func TestKernelRouteAroundMember(t *testing.T) { routeAroundMember(t, "kernel") }
+
+func routeAroundMember(t *testing.T, backend string) {
+	if backend == "embedded" {
+		t.Parallel()
+	}
+	w := newWorld(t, backend)
+	home, office := w.NAT("home", lab.PortRestricted.HidePort()), w.NAT("office", lab.PortRestricted.HidePort())
+	laptop, gate, there := w.join(home.Host("laptop")), w.join(office.Host("gate")), w.join(w.Host("there"))
+	dht := w.addDHT()
+	w.build()
+	w.flags = []string{"--no-stun", "--no-lan"}
+	w.startDHT(dht)
+	at := there.Host.IPv4()[0]
+	w.serve(there.Host, at)
+	// What looks for the way back has to find it by the port.
+	w.output(laptop.Host, "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.eth0.rp_filter=1")
+	there.up()
+	gate.up("--advertise-route", at.String()+"/32")
+	laptop.up("--accept-routes", "gate")
+	for restarted := range 2 {
+		laptop.reach(gate, 30*time.Second)
+		laptop.reach(there, 30*time.Second)
+		w.eventually(30*time.Second, "the route leads to the gate, and the member is reached directly where it leads", func() bool {
+			p, _ := laptop.peer(gate)
+			q, _ := laptop.peer(there)
+			return len(p.Routes) == 1 && p.Routes[0].State == "accepted" && q.Path == "direct" && strings.HasPrefix(q.Endpoint, at.String()+":")
+		})
+		w.eventually(30*time.Second, "the rest goes through the gate", func() bool {
+			return w.reaches(laptop.Host, at, 30*time.Second) == office.PublicIPv4()
+		})
+		if result, err := laptop.Host.Run(w.within(15*time.Second), "ping", "-c", "5", "-i", "0.2", "-W", "3", there.overlay().String()); err != nil || result.Code != 0 {
+			t.Errorf("the member is not reached: %v %s", err, result.Output)
+		}
+		if restarted == 0 {
+			laptop.Joined = true
+			laptop.down()
+			laptop.up("--accept-routes", "gate")
+		}
+	}
+	laptop.down()
+	if rules := w.output(laptop.Host, "ip", "rule"); len(slices.DeleteFunc(splitLines(rules), isPlainRule)) != 0 {
+		t.Errorf("rules are still there: %s", rules)
+	}
 }

@@ -71,6 +71,13 @@ func matchPrefix(p netip.Prefix, offset4, offset6 uint32) Rule {
 // MatchState matches a connection in any of the states.
 func MatchState(states uint32) Rule { return matchBits(expr.CtKeySTATE, states, expr.CmpOpNeq) }
 
+// MatchReply matches what goes against the direction in which a connection was
+// opened.
+func MatchReply() Rule {
+	const reply = 1 // enum ip_conntrack_dir
+	return Rule{&expr.Ct{Key: expr.CtKeyDIRECTION, Register: Register}, Equal([]byte{reply})}
+}
+
 // MatchStatus matches a connection with any of the bits.
 func MatchStatus(bits uint32) Rule { return matchBits(expr.CtKeySTATUS, bits, expr.CmpOpNeq) }
 
@@ -82,6 +89,14 @@ func matchBits(key expr.CtKey, bits uint32, op expr.CmpOp) Rule {
 		&expr.Ct{Key: key, Register: Register},
 		&expr.Bitwise{SourceRegister: Register, DestRegister: Register, Len: 4, Mask: native(bits), Xor: native(0)},
 		&expr.Cmp{Op: op, Register: Register, Data: native(0)},
+	}
+}
+
+// MatchForeign matches where the source is no address of this host.
+func MatchForeign() Rule {
+	return Rule{
+		&expr.Fib{Register: Register, ResultADDRTYPE: true, FlagSADDR: true},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: Register, Data: native(unix.RTN_LOCAL)},
 	}
 }
 
