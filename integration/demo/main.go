@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("find credant: %w: run \"make build\" first", err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("a minute is over"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Minute, errors.New("five minutes are over"))
 	defer cancel()
 	s := &show{page: page{out: stdout, began: time.Now()}, binary: path}
 	return errors.Join(s.play(ctx), s.end())

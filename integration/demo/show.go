@@ -169,7 +169,7 @@ func (s *show) join(ctx context.Context, m *member.Member, to chan<- happening) 
 
 // follow prints what happens until it is enough.
 func (s *show) follow(ctx context.Context, happenings <-chan happening, what string, enough func(happening) bool) error {
-	patience, cancel := context.WithTimeoutCause(ctx, 20*time.Second, fmt.Errorf("it took more than 20 s %s", what))
+	patience, cancel := context.WithTimeoutCause(ctx, time.Minute, fmt.Errorf("it took more than a minute %s", what))
 	defer cancel()
 	for {
 		select {

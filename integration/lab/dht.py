@@ -31,24 +31,30 @@ sessions = [
     libtorrent.session({**settings, "listen_interfaces": listen(addresses)})
     for addresses in nodes
 ]
-# Left to themselves they take minutes to find each other. Each keeps of these what its routing table has room for.
-for i, session in enumerate(sessions):
+
+
+def introduce(i):
+    """Left to themselves they take minutes to find each other."""
     for addresses in nodes[:i] + nodes[i + 1 :]:
         for address in addresses.split(","):
-            session.add_dht_node((address, int(port)))
+            sessions[i].add_dht_node((address, int(port)))
 
+
+# Each keeps of the others what its routing table has room for. One that asked before the others listened asks again.
 enough = min(8, len(nodes) - 1) * len(nodes[0].split(","))
-while True:
-    for s in sessions:
+known = [0] * len(sessions)
+asked = [0.0] * len(sessions)
+while min(known) < enough:
+    for i, s in enumerate(sessions):
+        if known[i] < enough and time.monotonic() - asked[i] > 2:
+            asked[i] = time.monotonic()
+            introduce(i)
         s.post_session_stats()
     time.sleep(0.1)
-    known = []
-    for s in sessions:
+    for i, s in enumerate(sessions):
         for alert in s.pop_alerts():
             if isinstance(alert, libtorrent.session_stats_alert):
-                known.append(alert.values["dht.dht_nodes"])
-    if len(known) == len(sessions) and min(known) >= enough:
-        break
+                known[i] = alert.values["dht.dht_nodes"]
 print("ready", flush=True)
 while True:
     time.sleep(60)

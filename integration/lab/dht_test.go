@@ -68,7 +68,7 @@ func (k *krpc) ask(node netip.AddrPort, query string, args map[string]any) map[s
 		"t": transaction, "y": "q", "q": query, "a": args, "ro": 1,
 	}), node)
 	must(k.t, err)
-	must(k.t, k.conn.SetReadDeadline(time.Now().Add(10*time.Second)))
+	must(k.t, k.conn.SetReadDeadline(time.Now().Add(5*time.Second)))
 	buf := make([]byte, 1500)
 	for {
 		size, _, err := k.conn.ReadFromUDPAddrPort(buf)

@@ -14,7 +14,7 @@ const (
 	mappingBudget = 300
 	sessionBudget = 1100
 	tried         = 10               // less than any attempt
-	attempt       = 20 * time.Second // longer than one, shorter than the pause before the next
+	attempt       = 30 * time.Second // longer than one, shorter than the pause before the next
 )
 
 // A spend is what a punch left at both routers.

@@ -110,19 +110,17 @@ func (w *world) judge(t *testing.T, p pair, by mode) {
 		t.Fatal(err)
 	}
 	t.Log(r)
-	short := r.shortfall()
-	if v.direct && short != "" && len(r.took()) == 1 {
-		// A busy machine is slow now and then, but not twice, and it loses nothing.
-		again, err := w.measure(t.Context(), p, by, 1)
-		if err != nil {
+	// A busy machine is slow now and then, and a port that has to be guessed is not met now and then; but nothing is lost.
+	for range 3 {
+		if lost, _ := r.lost(); r.shortfall() == "" || lost > 0 {
+			break
+		}
+		if r, err = w.measure(t.Context(), p, by, 1); err != nil {
 			t.Fatal(err)
 		}
-		t.Log(again)
-		if lost, _ := r.lost(); lost == 0 {
-			short = again.shortfall()
-		}
+		t.Log(r)
 	}
-	if short != "" {
+	if short := r.shortfall(); short != "" {
 		t.Errorf("falls short: %s", short)
 	}
 	if !v.direct && !v.chance {

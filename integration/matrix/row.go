@@ -20,10 +20,10 @@ func limit(v verdict, by mode) time.Duration {
 		return 3 * time.Second
 	case v.direct && by == byDHT:
 		return 45 * time.Second
-	case v.guessed, v.chance:
+	case v.chance:
 		return 30 * time.Second
-	case v.direct:
-		return 12 * time.Second
+	case v.direct: // it ends when it is
+		return time.Minute
 	default:
 		return 8 * time.Second
 	}

@@ -16,7 +16,7 @@ import (
 
 const (
 	// settleLimit is how long the first node may take to find its relay, measure its NAT and map a port.
-	settleLimit = 6 * time.Second
+	settleLimit = 30 * time.Second
 	// streamRate is a voice call's, four times over.
 	streamRate = 200
 	// swapTail is how long the streams go on once both sides are direct: longer than a swap lasts.
@@ -108,7 +108,7 @@ func (w *world) try(ctx context.Context, p pair, by mode, turned bool, limit tim
 }
 
 func stop(m *member.Member) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	return m.Stop(ctx, syscall.SIGINT)
 }
@@ -190,7 +190,7 @@ func (m *meeting) follow(ctx context.Context) error {
 
 // finish lets the streams run on, and looks once more: a path that does not last is none.
 func (m *meeting) finish(followed error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), swapTail+5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), swapTail+time.Minute)
 	defer cancel()
 	if m.result.Direct && len(m.streams) > 0 && followed == nil {
 		m.result.Moved = true

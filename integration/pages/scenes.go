@@ -63,7 +63,7 @@ func newScene(t *testing.T, programs string) *scene {
 			t.Error(err)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	dht, err := dhtHost.StartDHT(ctx)
 	must(t, err)

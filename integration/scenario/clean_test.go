@@ -39,14 +39,24 @@ func (w *world) hostState(h *lab.Host) string {
 	return b.String()
 }
 
+// settled is hostState of a host that has nothing of ours yet. What the kernel does last, when it has seen that a cable is
+// plugged in at both ends, is a route to the link-local address.
+func (w *world) settled(h *lab.Host) string {
+	w.t.Helper()
+	w.eventually(patience, h.Name+" has a link-local address", func() bool {
+		return strings.Contains(w.output(h, "ip", "-6", "route", "show", "table", "local", "dev", "eth0"), "local fe80:")
+	})
+	w.hostState(h) // the first use of a tool may set something up
+	return w.hostState(h)
+}
+
 // Ctrl-C of a daemon in the foreground leaves the host as it was, whenever it comes.
 func TestInterruptAtAnyMoment(t *testing.T) {
 	t.Parallel() // most of it is waiting
 	w, a, b := twoOnLAN(t, "embedded")
 	w.typed = true
 	b.up()
-	w.hostState(a.Host) // the first use of a tool may set something up
-	before := w.hostState(a.Host)
+	before := w.settled(a.Host)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -91,7 +101,7 @@ func difference(before, after string) string {
 // was.
 func TestUpInBackground(t *testing.T) {
 	w, a, b := twoOnLAN(t, "embedded")
-	before := w.hostState(a.Host)
+	before := w.settled(a.Host)
 	w.typed = true
 	b.up()
 	passphrase := filepath.Join(t.TempDir(), "passphrase")
@@ -118,7 +128,7 @@ func TestUpInBackground(t *testing.T) {
 // After kill -9 the next up works at once, and so does down, which clears what is left.
 func TestKillLeavesNothingThatMatters(t *testing.T) {
 	w, a, b := twoOnLAN(t, "embedded")
-	before := w.hostState(a.Host)
+	before := w.settled(a.Host)
 	b.up()
 	a.up()
 	a.reach(b, 5*time.Second)

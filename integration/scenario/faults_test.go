@@ -76,7 +76,7 @@ func TestNoDHT(t *testing.T) {
 		source := a.status().Sources["dht"]
 		return source.Nodes == 0 && source.State != "" && (source.Detail != "" || source.LastError != "")
 	})
-	_, err := dht.StartDHT(w.within(30 * time.Second))
+	_, err := dht.StartDHT(w.within(3 * patience))
 	w.must(err)
 	w.eventually(time.Minute, "the DHT is found when it comes", func() bool { return a.status().Sources["dht"].Nodes > 0 })
 }

@@ -124,7 +124,7 @@ func (w *world) addDHT() *lab.Host {
 
 func (w *world) startDHT(h *lab.Host) *lab.DHT {
 	w.t.Helper()
-	dht, err := h.StartDHT(w.within(30 * time.Second))
+	dht, err := h.StartDHT(w.within(3 * patience))
 	w.must(err)
 	w.flags = append(w.flags, "--dht-bootstrap", dht.Bootstrap.String())
 	return dht
