@@ -75,6 +75,77 @@ func narrowLink(t *testing.T, backend string, mtu int, family string) {
 	})
 }
 
+// The same to a LAN behind a node: what cannot be cut into smaller segments gets there and back as well.
+func TestNarrowLinkToLAN(t *testing.T)       { narrowLinkToLAN(t, "embedded") }
+func TestKernelNarrowLinkToLAN(t *testing.T) { narrowLinkToLAN(t, "kernel") }
+
+func narrowLinkToLAN(t *testing.T, backend string) {
+	o := newOffice(t, backend, 1)
+	o.must(o.home.Uplink.Narrow(1280))
+	o.advertise(o.gate)
+	o.laptop.up("--accept-routes", "gate")
+	o.laptop.reach(o.gate, 30*time.Second)
+	o.awaitRoute(o.laptop, o.gate, "accepted", 30*time.Second)
+	for _, n := range []*node{o.laptop, o.gate} {
+		o.eventually(30*time.Second, "the path is taken for what it is", func() bool {
+			all := n.status().Peers
+			return len(all) == 1 && all[0].MTU > 0 && all[0].MTU < 1280
+		})
+	}
+	for _, at := range []netip.Addr{o.at4, o.at6} {
+		const whole = 1400 - 48 // a packet that the device takes
+		if err := echo(o.laptop.Host, o.printer, at, whole, scaled(patience)); err != nil {
+			t.Errorf("to %s: %v", at, err)
+		}
+		if err := transfer(o.laptop.Host, o.printer, at, 1<<20, scaled(patience)); err != nil {
+			t.Errorf("to %s: %v", at, err)
+		}
+	}
+}
+
+// echo sends datagrams to an address of another host until one comes back.
+func echo(from, to *lab.Host, at netip.Addr, size int, limit time.Duration) error {
+	var server, client net.PacketConn
+	err := errors.Join(
+		to.Do(func() (err error) {
+			server, err = net.ListenPacket("udp", netip.AddrPortFrom(at, 0).String())
+			return err
+		}),
+		from.Do(func() (err error) {
+			client, err = net.ListenPacket("udp", ":0")
+			return err
+		}),
+	)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	defer server.Close()
+	go func() {
+		b := make([]byte, 2*size)
+		for {
+			n, who, err := server.ReadFrom(b)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil {
+				_, _ = server.WriteTo(b[:n], who) // a first one may be too long for the way
+			}
+		}
+	}()
+	deadline := time.Now().Add(limit)
+	for b := make([]byte, size); time.Now().Before(deadline); {
+		_, _ = client.WriteTo(b, server.LocalAddr())
+		if err := client.SetReadDeadline(time.Now().Add(500 * time.Millisecond)); err != nil {
+			return err
+		}
+		if n, _, err := client.ReadFrom(b); err == nil && n == size {
+			return nil
+		}
+	}
+	return fmt.Errorf("no datagram of %d bytes came back", size)
+}
+
 // forgetIPv6 takes the host's IPv6 addresses to the internet away, forgetIPv4 its IPv4 ones.
 func (w *world) forgetIPv6(h *lab.Host) { w.forget(h, h.IPv6()) }
 func (w *world) forgetIPv4(h *lab.Host) { w.forget(h, h.IPv4()) }

@@ -13,6 +13,7 @@ import (
 // An office is a LAN with a host on it that runs nothing of ours, and a laptop at home.
 type office struct {
 	*world
+	home            *lab.Router
 	lan, ula        netip.Prefix // of the office; ula is IPv6
 	printer         *lab.Host
 	at4, at6        netip.Addr // the printer's
@@ -28,6 +29,7 @@ func newOffice(t *testing.T, backend string, gates int) *office {
 	}
 	o := &office{world: newWorld(t, backend)}
 	home, there := o.NAT("home", lab.PortRestricted.HidePort()), o.NAT("office", lab.PortRestricted.HidePort())
+	o.home = home
 	o.lan, o.ula = there.LAN, netip.MustParsePrefix("fd99:7::/64")
 	for _, name := range []string{"gate", "othergate"}[:gates] {
 		o.gates = append(o.gates, o.join(there.Host(name)))
