@@ -158,7 +158,7 @@ func (m *mesh) find(node string) (*peer, netip.Addr, error) {
 	asked, addrErr := netip.ParseAddr(node)
 	id, known := node, isID(node) // a whole id is its node's, whoever is called so
 	if !known && addrErr != nil {
-		id, known = m.names.find(node)
+		id, known = m.names.Find(node)
 	}
 	if known {
 		for _, p := range m.peers {

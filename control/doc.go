@@ -19,7 +19,7 @@
 // moved to better paths (swaps.go), found again where they fail (recover.go).
 // relays.go chooses relays; mapping.go, punch.go, notes.go, uplinks.go and mtu.go each
 // serve paths in their way. publish.go signs what others know, addressing.go and subnet.go
-// claim addresses, names.go and naming.go let nodes be found by name, membership.go and
+// claim addresses, package names and naming.go let nodes be found by name, membership.go and
 // leave.go change who is called what and stays, routing.go and routechoice.go lead to
 // networks behind nodes, block.go shuts out.
 // Run needs CAP_NET_ADMIN and CAP_NET_RAW. Start at Run, then mesh.go.

@@ -135,7 +135,7 @@ func (m *mesh) file(now, wall time.Time, r wire.Record, signed wire.SignedRecord
 		p.installed, p.session, p.move = false, nil, nil // the device's peer is another one now
 		p.state, p.alive, p.handshake = wgsetup.PeerState{}, false, time.Time{}
 	}
-	if _, known := m.names.of[string(r.Node.ID())]; !known || p.record.Name != r.Name || !slices.Equal(p.record.Aliases, r.Aliases) {
+	if _, known := m.names.Of(string(r.Node.ID())); !known || p.record.Name != r.Name || !slices.Equal(p.record.Aliases, r.Aliases) {
 		m.namesChanged = true
 	}
 	if p.record.Subnet != r.Subnet || p.record.Name != r.Name || !slices.Equal(p.record.Addresses, r.Addresses) {

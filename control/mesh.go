@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/credant/credant/control/localapi"
+	"github.com/credant/credant/control/names"
 	"github.com/credant/credant/discovery"
 	"github.com/credant/credant/discovery/gossip"
 	"github.com/credant/credant/discovery/keys"
@@ -61,7 +62,7 @@ type mesh struct {
 	// claimsChanged: the addresses that are claimed differ from the last review.
 	claimsChanged bool
 	claimsPace    pace
-	names         names
+	names         *names.Table
 	namesChanged  bool // who asks for which name differs from the last review
 	namesPace     pace
 	renewals      renewals
@@ -128,7 +129,7 @@ func newMesh(now time.Time, c meshConfig) *mesh {
 		peers:     make(map[keys.NodePublic]*peer),
 		byTag:     make(map[[8]byte]*peer),
 		renewals:  make(renewals),
-		names:     names{held: c.heldNames},
+		names:     names.New(c.heldNames),
 		forgotten: make(map[keys.NodePublic]uint64, len(c.forgotten)),
 		notices:   make(map[string]string),
 		drops:     c.drops,

@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/credant/credant/control/localapi"
+	"github.com/credant/credant/control/names"
 	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/dns"
 	"github.com/credant/credant/dns/hostdns"
@@ -37,7 +39,7 @@ type naming struct {
 
 func (d *daemon) newNaming() *naming {
 	network := d.config.Network
-	n := &naming{held: d.mesh.names.held}
+	n := &naming{held: d.mesh.names.Held()}
 	n.server = dns.NewServer(dns.Config{Listen: d.mesh.nameServers(network), Changed: n.serves, Log: d.log})
 	n.host = hostdns.New(hostdns.Config{
 		Network: network, Interface: d.device.Name(), Domain: zone.Domain(network),
@@ -80,8 +82,8 @@ func (n *naming) serves(served []netip.AddrPort) {
 // from what they were told.
 func (d *daemon) serveNames() {
 	n := d.naming
-	if !maps.Equal(n.held, d.mesh.names.held) {
-		n.held = d.mesh.names.held
+	if held := d.mesh.names.Held(); !maps.Equal(n.held, held) {
+		n.held = held
 		d.warn("remember names", saveNames(d.config.StateDir, d.config.Network, n.held))
 	}
 	if listen := d.mesh.nameServers(d.config.Network); !slices.Equal(listen, n.listen) {
@@ -137,6 +139,30 @@ func (m *mesh) prefixes() []netip.Prefix {
 	return all
 }
 
+// reviewNames gives the names out anew where somebody asks for another one.
+func (m *mesh) reviewNames(now time.Time) {
+	self := string(m.self.public.ID())
+	if _, reviewed := m.names.Of(self); reviewed && !m.namesChanged || !m.namesPace.allows(now) {
+		return
+	}
+	m.namesChanged = false
+	all := []names.Node{{ID: self, Name: m.self.name, Aliases: m.self.aliases, Self: true}}
+	for _, p := range m.peers {
+		all = append(all, names.Node{ID: string(p.node.ID()), Name: p.record.Name, Aliases: p.record.Aliases})
+	}
+	changed, twice, passed := m.names.Review(all)
+	for _, p := range m.peers {
+		id := string(p.node.ID())
+		l, _ := m.names.Of(id)
+		p.label = l.Best(id)
+	}
+	m.notice("names", twice)
+	for _, text := range passed {
+		m.event("name", "", text, false)
+	}
+	m.out.names = m.out.names || changed
+}
+
 // zoneNodes are the nodes with their names and addresses, by id.
 func (m *mesh) zoneNodes() []zone.Node {
 	held := holders(m.claims())
@@ -155,8 +181,8 @@ func (m *mesh) zoneNodes() []zone.Node {
 }
 
 func (m *mesh) zoneNode(id string, addrs []netip.Addr) zone.Node {
-	l := m.names.of[id]
-	all := append([]string{l.plain, l.distinct}, l.aliases...)
+	l, _ := m.names.Of(id)
+	all := append([]string{l.Plain, l.Distinct}, l.Aliases...)
 	all = slices.DeleteFunc(all, func(label string) bool { return label == "" })
 	n := zone.Node{ID: id, Addrs: addrs}
 	if len(all) > 0 {

@@ -140,12 +140,12 @@ func (m *mesh) overlay() []netip.Prefix {
 
 // labelsOf are the words that name the peer on this host, its id aside.
 func (m *mesh) labelsOf(p *peer) []string {
-	l, ok := m.names.of[string(p.node.ID())]
+	l, ok := m.names.Of(string(p.node.ID()))
 	if !ok { // not reviewed yet
 		return []string{p.record.Name}
 	}
-	labels := slices.Clone(l.aliases)
-	for _, label := range []string{l.plain, l.distinct} {
+	labels := slices.Clone(l.Aliases)
+	for _, label := range []string{l.Plain, l.Distinct} {
 		if label != "" {
 			labels = append(labels, label)
 		}
