@@ -34,6 +34,7 @@ type Device struct {
 	mark        int  // WireGuard's firewall mark, which the side port follows
 	adopted     bool // Open found it
 	created     bool // Open made it
+	applied     bool // the target is somebody's wish
 	noUnder     bool // there is no underlay route or rule, nor should be
 	noExit      bool // the same of an exit
 	hosting     hostSide

@@ -243,7 +243,7 @@ func TestKernelKeptOverRestarts(t *testing.T) {
 	a.ping(t, b.overlay[0])
 	pinged := make(chan string, 1)
 	go func() {
-		out, _ := nsA.Try("ping", "-i", "0.005", "-c", "600", "-q", "10.99.0.2")
+		out, _ := nsA.Try("ping", "-i", "0.005", "-c", "600", "-W", "10", "-q", "10.99.0.2")
 		pinged <- out
 	}()
 	time.Sleep(300 * time.Millisecond)

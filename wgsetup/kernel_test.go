@@ -230,13 +230,15 @@ func TestKernelAdoptsWithoutLoss(t *testing.T) {
 	// 200 packets a second, and everything happens in between.
 	pinged := make(chan string, 1)
 	go func() {
-		out, _ := nsA.Try("ping", "-i", "0.005", "-c", "1000", "-q", "10.99.0.2")
+		out, _ := nsA.Try("ping", "-i", "0.005", "-c", "1000", "-W", "10", "-q", "10.99.0.2")
 		pinged <- out
 	}()
 	time.Sleep(300 * time.Millisecond)
 	nstest.Must(t, a.Detach())
 	time.Sleep(300 * time.Millisecond)
 	kill = startDaemon(t, nsA, key)
+	// A daemon that wants nothing yet takes nothing away, even when it looks.
+	nsA.Run("ip", "link", "set", "dev", "credant0", "alias", alias("test"))
 	time.Sleep(300 * time.Millisecond)
 	kill()
 	time.Sleep(300 * time.Millisecond)

@@ -27,7 +27,7 @@ func (d *Device) Apply(ctx context.Context, want Desired) ([]Step, error) {
 			return nil, fmt.Errorf("apply: peer %s is this device itself", p.PublicKey)
 		}
 	}
-	d.target.desired = want.clone()
+	d.target.desired, d.applied = want.clone(), true
 	if want.Exit != nil {
 		d.target.mark = Mark
 	}

@@ -113,12 +113,13 @@ func wait(ctx context.Context, t time.Duration) {
 	}
 }
 
-// repair makes the host again what the last Apply wanted. Trying anew also
-// tries what the host refused before.
+// repair makes the host again what the last Apply wanted. Before the first one an
+// adopted device has what its predecessor wanted, which is nobody's to take away.
+// Trying anew also tries what the host refused before.
 func (d *Device) repair(anew bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
+	if d.closed || !d.applied {
 		return
 	}
 	if anew {
@@ -153,7 +154,7 @@ func (d *Device) wantedPeers() int {
 func (d *Device) peersDiffer() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
+	if d.closed || !d.applied {
 		return false
 	}
 	dev, err := d.backend.device()
