@@ -6,6 +6,7 @@
 // Standard output, error and the exit code come out; when the context ends QEMU is killed by its pid. There is no
 // network but the loopback. No KVM: emulation takes about 6 s to the command, and everything in it runs five to
 // fifteen times slower. Compare two things inside one guest; absolute times mean little. Keep packet rates at 200/s.
+// A guest that hangs is booted once more, loudly; a job that fails is not run again.
 //
 // From a shell:
 //

@@ -46,10 +46,12 @@ if [ "$1" != job ]; then
   exec switch_root /root /bin/sh /run/vm/init job
 fi
 
-# The ports are numbered by the runner: 1 standard output, 2 standard error, 3 exit code.
+# The ports are numbered by the runner: 1 standard output, 2 standard error, 3 exit code, 4 signs of life.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 hostname vm
+echo 4 >/proc/sys/kernel/printk # of a boot that hangs all is wanted, of tests what is wrong
 ip link set lo up
+(while :; do echo alive; sleep 5; done) >/dev/vport0p4 &
 setsid sh /run/vm/job </dev/null >/dev/vport0p1 2>/dev/vport0p2
 echo $? >/dev/vport0p3
 sync

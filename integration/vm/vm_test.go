@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,6 +85,43 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	defer cancel()
 	if _, err := (Job{Args: []string{"sleep", "60"}}).Run(ctx); !errors.Is(err, timeout) {
 		t.Errorf("error %v, want %v", err, timeout)
+	}
+}
+
+// A guest that hangs is booted once more, with a word about it, and once only. QEMU is a script here.
+func TestHangingGuestIsBootedOnceMore(t *testing.T) {
+	for _, c := range []struct {
+		name, script string
+		code         int
+		err          error
+		stdout       string
+		said         int
+	}{
+		{
+			"hangs once", "[ -e once ] || { >once; echo begun; exec sleep 600; }; echo out >&3; echo 7 >&5",
+			7, nil, "out\n", 1,
+		},
+		{"hangs twice", "echo out >&3; exec sleep 600", 0, ErrSilent, "out\nout\n", 1},
+		// A job that is silent itself is none of that, nor is one that fails.
+		{"fails", "for i in $(seq 80); do sleep 0.1; echo alive >&6; done; echo 1 >&5", 1, nil, "", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			qemu := filepath.Join(dir, "qemu")
+			if err := os.WriteFile(qemu, []byte("#!/bin/sh\ncd "+dir+"\n"+c.script), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			var stdout, stderr bytes.Buffer
+			job := Job{Args: []string{"true"}, Silence: 5 * time.Second, Stdout: &stdout, Stderr: &stderr}
+			code, err := job.run(t.Context(), qemu, dir, Kernel{})
+			if !errors.Is(err, c.err) || code != c.code || stdout.String() != c.stdout {
+				t.Errorf("exit code %d, output %q, %v", code, stdout.String(), err)
+			}
+			if said := strings.Count(stderr.String(), "THE EMULATOR HUNG"); said != c.said {
+				t.Errorf("said %d times that it hung: %s", said, stderr.String())
+			}
+		})
 	}
 }
 

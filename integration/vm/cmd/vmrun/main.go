@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (int, err
 	timeout := flags.Duration("timeout", 10*time.Minute, "kill the guest after this time")
 	flags.StringVar(&job.Results, "results", "", "a directory that the command may write to, under the same path")
 	flags.IntVar(&job.Memory, "memory", 0, "the guest's memory in MiB (default 2048)")
-	flags.IntVar(&job.CPUs, "cpus", 0, "the guest's processors (default 2)")
+	flags.IntVar(&job.CPUs, "cpus", 0, "the guest's processors (default 1)")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return 0, nil
