@@ -80,27 +80,60 @@ func (m *mesh) askedBy(name string) string {
 	return ""
 }
 
-// Forget takes a node that is gone out of what this node knows.
+const (
+	// A node that was just taken down is found out to be gone in two or three
+	// seconds, when it is asked; on a slow or lossy path a few more.
+	askedToForget = 15 * time.Second
+	goneYet       = 50 * time.Millisecond // between two looks whether it is
+)
+
+// Forget takes a node that is gone out of what this node knows. Where it seems to be
+// here it is asked, so that one which was taken down a moment ago is forgotten now.
 func (d *daemon) Forget(ctx context.Context, node string) (f localapi.Forgotten, err error) {
-	err = errEnding
-	d.inLoop(ctx, func() {
-		var p *peer
-		if p, _, err = d.mesh.find(d.meant(node)); err != nil {
-			return
+	node, asked, ended := d.meant(node), time.Now(), false
+	for !ended {
+		ended, err = true, errEnding
+		d.inLoop(ctx, func() {
+			var p *peer
+			if p, _, err = d.mesh.find(node); err != nil {
+				return
+			}
+			node = string(p.node.ID()) // this one is meant, whoever is called so in a moment
+			if ended, err = d.mesh.isGone(time.Now(), p, asked); !ended || err != nil {
+				return
+			}
+			own := d.own.forgetting(p.node, p.record.Seq)
+			if err = own.save(d.config.StateDir, d.config.Network); err != nil {
+				return
+			}
+			d.own = own
+			f = localapi.Forgotten{Name: p.name(), ID: string(p.node.ID())}
+			d.mesh.forgetUntilNewer(time.Now(), p)
+		})
+		if !ended {
+			select {
+			case <-ctx.Done():
+				return f, ctx.Err()
+			case <-time.After(goneYet):
+			}
 		}
-		if p.working() {
-			err = fmt.Errorf("%s is here (%s): only a node that is gone can be forgotten; \"credant block\" keeps one out", p.name(), d.mesh.statusPath(p))
-			return
-		}
-		own := d.own.forgetting(p.node, p.record.Seq)
-		if err = own.save(d.config.StateDir, d.config.Network); err != nil {
-			return
-		}
-		d.own = own
-		f = localapi.Forgotten{Name: p.name(), ID: string(p.node.ID())}
-		d.mesh.forgetUntilNewer(time.Now(), p)
-	})
+	}
 	return f, err
+}
+
+// isGone finds out whether a peer can be forgotten, since the time when that was first
+// asked. The error says why it cannot be.
+func (m *mesh) isGone(now time.Time, p *peer, asked time.Time) (decided bool, err error) {
+	switch {
+	case !p.working():
+		return true, nil
+	case m.agent.Answered(p.node).After(asked):
+		return true, fmt.Errorf("%s is here (%s): only a node that is gone can be forgotten; \"credant block\" keeps one out", p.name(), m.statusPath(p))
+	case now.Sub(asked) >= askedToForget:
+		return true, fmt.Errorf("it is not clear yet whether %s is gone: try again in a minute, or keep it out with \"credant block\"", p.name())
+	}
+	m.agent.CheckConsent(now, p.node)
+	return false, nil
 }
 
 // forgetUntilNewer forgets a peer. Its record stays in the book, so that this

@@ -171,6 +171,33 @@ func TestRename(t *testing.T) {
 	}
 }
 
+// Who is to be forgotten is asked: one that was taken down a moment ago is known to be
+// gone in seconds, and one that is there is not taken for gone.
+func TestForgetAsks(t *testing.T) {
+	for seed := range uint64(10) {
+		w, all := village(t, seed, []string{"a", "b", "goes"})
+		a, b, goes := all[0], all[1], all[2]
+		w.run(10*time.Minute, nil)
+		w.loss = float64(seed%3) * 0.02
+		ask := func(of *simHost) (took time.Duration, err error) {
+			began, decided := w.now, false
+			for !decided {
+				decided, err = a.mesh.isGone(w.now, a.knowsOf(of), began)
+				a.step()
+				w.run(goneYet, nil)
+			}
+			return w.now.Sub(began), err
+		}
+		if took, err := ask(b); err == nil || !strings.Contains(err.Error(), "is here") || took > 5*time.Second {
+			t.Errorf("seed %d: one that is there: %v after %v", seed, err, took)
+		}
+		goes.off = true
+		if took, err := ask(goes); err != nil || took > 5*time.Second {
+			t.Errorf("seed %d: one that has gone: %v after %v", seed, err, took)
+		}
+	}
+}
+
 // Who is forgotten is not brought back by those who remember it, nor does that
 // keep the gossip busy; it comes back when it is there again.
 func TestForget(t *testing.T) {

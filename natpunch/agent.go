@@ -244,6 +244,16 @@ func (a *Agent) Path(node keys.NodePublic) (Path, bool) {
 	return c.path(), true
 }
 
+// Answered is when the peer last answered a check of its selected path. It is zero
+// where there is none.
+func (a *Agent) Answered(node keys.NodePublic) time.Time {
+	c, ok := a.peers[node]
+	if !ok || c.selected == nil {
+		return time.Time{}
+	}
+	return c.selected.validAt
+}
+
 // DropSource is the reason for a check from an address where no peer can be.
 const DropSource = "source-address"
 

@@ -40,9 +40,11 @@ func (p *program) forgetCommand() *cobra.Command {
 		Use:   "forget NODE",
 		Short: "Take a node that is gone out of the list",
 		Long: `Take a node that is gone out of what this node knows: it is no longer listed, and
-its name and addresses are free here. It comes back when it is in the network
-again. The other nodes keep it until a day after it was last heard of; a node
-that leaves for good by "credant leave" goes from all lists at once.`,
+its name and addresses are free here. A node that seems to be there is asked
+first, which takes a few seconds, and is kept where it answers. It comes back
+when it is in the network again. The other nodes keep it until a day after it
+was last heard of; a node that leaves for good by "credant leave" goes from all
+lists at once.`,
 		Example: `  sudo credant forget old-laptop`,
 		Args:    exactly("forget needs one node: its name, its id or its address", 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
