@@ -26,12 +26,12 @@ func (d *daemon) hintRelay(r relayHint) func(netip.AddrPort) {
 }
 
 // relaySource resolves one relay of the user's. Config has checked it.
-func (d *daemon) relaySource(text string) *static.Source {
+func (d *daemon) relaySource(text string, r static.Resolver) *static.Source {
 	a, _ := relaywire.ParseServerAddress(text)
 	return static.New(static.Config{
 		Addresses: []string{hostPort(a)},
 		Found:     d.hintRelay(relayHint{ownRelay, a.Key}),
-		Resolver:  d.resolver(),
+		Resolver:  r,
 		Log:       d.log,
 	})
 }

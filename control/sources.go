@@ -26,6 +26,7 @@ type sources struct {
 
 func (d *daemon) newSources(network keys.NetworkKey) sources {
 	var s sources
+	lookups := d.newLookups()
 	found := func(source discovery.Source) func(netip.AddrPort) {
 		return func(addr netip.AddrPort) {
 			select {
@@ -50,7 +51,7 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 				return all
 			},
 			Forwarded: d.forwarded,
-			LookupIP:  d.lookupIP,
+			LookupIP:  lookups.lookupIP,
 			Found:     found(discovery.SourceDHT),
 			Seen:      func(by, addr netip.AddrPort) { d.sighted(view{by: by, addr: addr}) },
 			Located: func(addr netip.AddrPort, moved bool) {
@@ -71,17 +72,17 @@ func (d *daemon) newSources(network keys.NetworkKey) sources {
 		})
 	}
 	if len(d.config.Bootstrap) > 0 {
-		s.static = static.New(static.Config{Addresses: d.config.Bootstrap, Found: found(discovery.SourceStatic), Resolver: d.resolver(), Log: d.log})
+		s.static = static.New(static.Config{Addresses: d.config.Bootstrap, Found: found(discovery.SourceStatic), Resolver: lookups, Log: d.log})
 	}
 	for _, text := range d.config.Relays {
-		s.relays = append(s.relays, d.relaySource(text))
+		s.relays = append(s.relays, d.relaySource(text, lookups))
 	}
 	if !d.config.NoSTUN {
 		servers := d.config.STUN
 		if servers == nil {
 			servers = netcheck.DefaultServers()
 		}
-		s.stun = static.New(static.Config{Addresses: servers, Found: found(sourceSTUN), Resolver: d.resolver(), Log: d.log})
+		s.stun = static.New(static.Config{Addresses: servers, Found: found(sourceSTUN), Resolver: lookups, Log: d.log})
 	}
 	return s
 }

@@ -64,7 +64,8 @@ type Config struct {
 	// another before. Nil if nobody wants to know. They must not block.
 	Seen    func(by, addr netip.AddrPort)
 	Located func(addr netip.AddrPort, moved bool)
-	// LookupIP resolves a host; nil means net.DefaultResolver.
+	// LookupIP resolves a host, and logs where that fails; nil means
+	// net.DefaultResolver.
 	LookupIP func(ctx context.Context, host string) ([]netip.Addr, error)
 	Log      *slog.Logger // nil means slog.Default()
 }

@@ -27,6 +27,7 @@ type Source struct {
 
 	mu     sync.Mutex
 	silent bool // as last logged
+	others bool // whoever gave LookupIP tells of names that do not resolve
 }
 
 // New makes a Source. Nothing happens before Run.
@@ -34,7 +35,8 @@ func New(c Config) *Source {
 	if c.Bootstrap == nil {
 		c.Bootstrap = DefaultBootstrap
 	}
-	if c.LookupIP == nil {
+	others := c.LookupIP != nil
+	if !others {
 		c.LookupIP = func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		}
@@ -42,7 +44,7 @@ func New(c Config) *Source {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	s := &Source{config: c, ended: make(chan struct{})}
+	s := &Source{config: c, ended: make(chan struct{}), others: others}
 	if c.Item != nil {
 		s.item = newPublisher(*c.Item)
 	}
@@ -179,7 +181,7 @@ func (s *Source) observe() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch st := s.Status(); {
-	case st.State == discovery.StateFailing && !s.silent:
+	case st.State == discovery.StateFailing && !s.silent && !(s.others && st.Detail == noneKnown):
 		s.silent = true
 		s.config.Log.Warn("dht does not work", "err", st.LastError)
 	case st.State == discovery.StateWorking && s.silent:

@@ -10,6 +10,9 @@ import (
 	"github.com/credant/credant/discovery"
 )
 
+// noneKnown is the detail where there is nobody to ask yet.
+const noneKnown = "no nodes known"
+
 // A snapshot is what others may know of a family.
 type snapshot struct {
 	state   discovery.State
@@ -72,10 +75,10 @@ func (f *family) describe(now time.Time, s *snapshot) {
 	case busy:
 		s.detail = "resolving bootstrap nodes"
 	case err != nil:
-		s.state, s.detail = discovery.StateFailing, "no nodes known"
+		s.state, s.detail = discovery.StateFailing, noneKnown
 		s.problem = fmt.Sprintf("no DHT node is known: %v: is there DNS? --dht-bootstrap takes addresses", err)
 	default:
-		s.state, s.detail = discovery.StateWaiting, "no nodes known"
+		s.state, s.detail = discovery.StateWaiting, noneKnown
 	}
 	s.retryAt = best.searchAt()
 }

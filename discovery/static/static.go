@@ -200,9 +200,10 @@ func (s *Source) resolve(ctx context.Context, h *host) (moved bool) {
 	s.mu.Unlock()
 	switch {
 	case err != nil && changed:
-		s.config.Log.Warn("host name does not resolve", "addr", h.name, "err", err)
+		// Whoever gave the resolver sees that all names fail, and warns of it once.
+		s.config.Log.Debug("host name does not resolve", "addr", h.name, "err", err)
 	case changed:
-		s.config.Log.Info("host name resolves again", "addr", h.name)
+		s.config.Log.Debug("host name resolves again", "addr", h.name)
 	}
 	return moved
 }
