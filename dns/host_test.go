@@ -28,6 +28,8 @@ const patience = 60 * time.Second
 type host struct {
 	t  *testing.T
 	ns netns.NsHandle
+
+	retry time.Duration // of its servers; 0: theirs
 }
 
 // newHost makes a host that has the addresses, on its loopback device.
@@ -134,6 +136,9 @@ func (h *host) serve(listen ...string) (*Server, chan []netip.AddrPort) {
 	changes := make(chan []netip.AddrPort, 100)
 	s := NewServer(Config{Listen: addrPorts(listen...), Changed: func(served []netip.AddrPort) { changes <- served }})
 	s.SetZone(home)
+	if h.retry > 0 {
+		s.retry = h.retry
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go h.onThread(func() {

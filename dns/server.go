@@ -8,12 +8,17 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/credant/credant/dns/zone"
 )
 
 // Port is where resolvers look for a name server.
 const Port = 53
+
+// retryTaken is how often addresses that another program had are tried again: nothing
+// tells that it has gone.
+const retryTaken = 2 * time.Minute
 
 // Config says where to serve.
 type Config struct {
@@ -33,6 +38,7 @@ type Server struct {
 	table   atomic.Pointer[zone.Table]
 	limits  *limits
 	rebind  chan struct{} // holds one token when want has changed
+	retry   time.Duration // retryTaken; tests have no time
 
 	mu     sync.Mutex
 	want   []netip.AddrPort
@@ -42,7 +48,7 @@ type Server struct {
 // NewServer makes a server that refuses every query until it is given a table.
 func NewServer(c Config) *Server {
 	s := &Server{
-		log: c.Log, changed: c.Changed, limits: newLimits(),
+		log: c.Log, changed: c.Changed, limits: newLimits(), retry: retryTaken,
 		rebind: make(chan struct{}, 1), want: slices.Clone(c.Listen),
 	}
 	if s.log == nil {
@@ -65,8 +71,8 @@ func (s *Server) Addrs() []netip.AddrPort {
 	return slices.Clone(s.served)
 }
 
-// Rebind replaces Config.Listen. Sockets that stay stay open. The same addresses again make Run try those anew that it
-// could not have.
+// Rebind replaces Config.Listen. Sockets that stay stay open. The same addresses again make Run try those anew, at once,
+// that it could not have.
 func (s *Server) Rebind(listen []netip.AddrPort) {
 	s.mu.Lock()
 	s.want = slices.Clone(listen)
@@ -104,10 +110,15 @@ func (s *Server) Run(ctx context.Context) error {
 		for _, l := range fresh {
 			l.serve(s)
 		}
+		var again <-chan time.Time
+		if refusal != nil {
+			again = time.After(s.retry)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.rebind:
+		case <-again:
 		}
 	}
 }

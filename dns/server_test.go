@@ -168,6 +168,28 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
+// What another program had is taken when it is gone, without anybody asking for it.
+func TestPortComesFree(t *testing.T) {
+	h := overlayHost(t)
+	h.retry = 20 * time.Millisecond
+	var other net.PacketConn
+	h.do(func() {
+		var err error
+		other, err = net.ListenPacket("udp", "[::]:53")
+		h.must(err)
+	})
+	s, changes := h.serve(overlay6, overlay4, loopback)
+	served(t, s, "[fd12:3456:789a::1]:10053", "10.7.0.1:10053")
+	time.Sleep(5 * h.retry) // tried in vain
+	h.answers("10.7.0.1:10053")
+	other.Close()
+	for got := []netip.AddrPort(nil); !slices.Equal(got, addrPorts(overlay6, overlay4)); {
+		got = wait(t, changes)
+	}
+	h.answers(overlay6)
+	h.answers(overlay4)
+}
+
 func TestRebind(t *testing.T) {
 	h := overlayHost(t)
 	h.add("lo", "10.7.0.2/32")
