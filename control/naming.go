@@ -39,7 +39,8 @@ type naming struct {
 
 func (d *daemon) newNaming() *naming {
 	network := d.config.Network
-	n := &naming{held: d.mesh.names.Held()}
+	// The clock makes zones newer than those of the last start (RFC 1912, Section 2.2).
+	n := &naming{held: d.mesh.names.Held(), serial: uint32(time.Now().Unix())}
 	n.server = dns.NewServer(dns.Config{Listen: d.mesh.nameServers(network), Changed: n.serves, Log: d.log})
 	n.host = hostdns.New(hostdns.Config{
 		Network: network, Interface: d.device.Name(), Domain: zone.Domain(network),
