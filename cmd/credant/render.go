@@ -95,9 +95,9 @@ func namesFields(s localapi.Status) []field {
 		text += "; this host was not told where to look names up (--dns off)"
 	case n.Mode == "" || n.Mode == "none":
 	case n.Mode == "hosts":
-		text += "; names are kept in /etc/hosts"
+		text += "; kept in /etc/hosts"
 	default:
-		text += "; names are looked up by " + map[string]string{"resolved": "systemd-resolved"}[n.Mode]
+		text += "; looked up by " + map[string]string{"resolved": "systemd-resolved"}[n.Mode]
 		if n.Mode != "resolved" {
 			text += n.Mode
 		}

@@ -105,6 +105,11 @@ var renderings = []struct {
 			peer("old-laptop", "offline", "198.51.100.200:31999", 0, "not heard for 2 h"),
 			peer("phone", "relay", "203.0.113.5:20000", 31.2, "both NATs use another port for each destination"),
 		}
+		s.Self.Names = []string{"laptop", "laptop-mfrg", "mfrggzdfmztwq2lk"}
+		s.Names = &localapi.Names{
+			Domain: "home.internal", Mode: "hosts", Why: "no systemd-resolved, no resolvconf",
+			Lacks: "dig, host and containers do not see them", Servers: []string{"10.77.3.9:53"},
+		}
 		s.Peers[4].Relay = "203.0.113.5:3478"
 		s.Peers[4].Mend = "a port forwarded to UDP 23456 of this host would make it direct"
 		s.Relays = relays()

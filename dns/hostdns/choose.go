@@ -36,11 +36,26 @@ func choose(mode string, f facts, servers []netip.AddrPort) (try []choice, not [
 	if mode == ModeAuto && len(try) > 0 {
 		for i := range try {
 			if try[i].mode == ModeHosts && len(not) > 0 {
-				try[i].why = strings.Join(not, "; ")
+				try[i].why = whyHosts(not)
 			}
 		}
 	}
 	return try, not
+}
+
+// Most hosts that have no better way lack both for these reasons.
+const (
+	notRunning   = "systemd-resolved is not running"
+	noResolvconf = "no resolvconf writes this host's /etc/resolv.conf"
+)
+
+// whyHosts is why nothing better than /etc/hosts is used, in few words where it is the
+// usual.
+func whyHosts(not []string) string {
+	if slices.Equal(not, []string{notRunning, noResolvconf}) {
+		return "no systemd-resolved, no resolvconf"
+	}
+	return strings.Join(not, "; ")
 }
 
 func chooseResolved(mode string, f facts, servers []netip.AddrPort) (c choice, refused string) {
@@ -52,13 +67,13 @@ func chooseResolved(mode string, f facts, servers []netip.AddrPort) (c choice, r
 	case !f.resolved && stub:
 		return c, "systemd-resolved, which /etc/resolv.conf names, is not running"
 	case !f.resolved:
-		return c, "systemd-resolved is not running"
+		return c, notRunning
 	case len(servers) == 0:
 		return c, "the network's names are not served on any address yet"
 	case stub:
-		c.why = "this host asks systemd-resolved: /etc/resolv.conf names " + f.nameservers[0].String()
+		c.why = "this host asks it: /etc/resolv.conf names " + f.nameservers[0].String()
 	case bySwitch:
-		c.why = "this host asks systemd-resolved: /etc/nsswitch.conf names it before dns"
+		c.why = "this host asks it: /etc/nsswitch.conf names it before dns"
 		c.lacks = "programs that read /etc/resolv.conf themselves (dig, host) do not ask systemd-resolved here"
 	case mode == ModeResolved:
 		c.why = "it was asked for"
@@ -89,7 +104,7 @@ func chooseResolvconf(mode string, f facts, servers []netip.AddrPort) (c choice,
 	split := r.flavour == openresolv && r.splitter != "" && f.asksLocal()
 	switch {
 	case name == "":
-		return c, "no resolvconf writes this host's /etc/resolv.conf"
+		return c, noResolvconf
 	case f.generator != "resolvconf":
 		return c, name + " does not write this host's /etc/resolv.conf"
 	case !split && mode != ModeResolvconf:
@@ -113,7 +128,7 @@ func chooseResolvconf(mode string, f facts, servers []netip.AddrPort) (c choice,
 }
 
 func chooseHosts(f facts) (c choice, refused string) {
-	c = choice{mode: ModeHosts, why: "it was asked for", lacks: "programs that ask name servers themselves (dig, host) and containers do not see the names"}
+	c = choice{mode: ModeHosts, why: "it was asked for", lacks: "dig, host and containers do not see them"}
 	if f.switchHosts != nil && !slices.Contains(f.switchHosts, "files") {
 		c.lacks = "/etc/nsswitch.conf does not name files for hosts, so nothing reads /etc/hosts: write \"hosts: files dns\" there"
 	}

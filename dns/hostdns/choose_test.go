@@ -68,6 +68,14 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+// What most hosts show has room in two lines of status.
+func TestUsualReasonIsShort(t *testing.T) {
+	try, _ := choose(ModeAuto, facts{nameservers: []netip.Addr{netip.MustParseAddr("192.0.2.53")}, switchHosts: []string{"files", "dns"}}, addrPorts("10.20.0.1:53"))
+	if len(try) != 1 || try[0].mode != ModeHosts || !strings.Contains(try[0].lacks, "dig") || !strings.Contains(try[0].why, "systemd-resolved") || len(try[0].why+try[0].lacks) > 80 {
+		t.Errorf("%+v", try)
+	}
+}
+
 func TestParse(t *testing.T) {
 	servers, generator := parseResolvConf([]byte("# This file is managed by man:systemd-resolved(8). Do not edit.\n" +
 		"nameserver 127.0.0.53\n nameserver ::ffff:192.0.2.1\nnameserver fe80::1%eth0\nnameserver nonsense\nnameserver\noptions edns0\n"))
