@@ -105,6 +105,62 @@ func TestClaimsAtOnce(t *testing.T) {
 	}
 }
 
+// Claims of one address that begin within, or about, the time that one takes to settle:
+// whoever comes out ahead, nobody has it twice or gives it up to get it back, one has
+// it in the end, and the others are told who.
+func TestClaimsDoNotOscillate(t *testing.T) {
+	lowest := 0
+	for seed := range uint64(60) {
+		w := newWorld(t, seed)
+		w.loss = float64(seed%4) * 0.1
+		addr := w.pick(7, seed%2 == 0)
+		bystander := w.host("bystander", "5.9.9.9:20009", nil)
+		var all []*simHost
+		for i := range 2 + int(seed%3) {
+			h := w.host(fmt.Sprintf("h%d", i), fmt.Sprintf("5.%d.0.1:2000%d", i+1, i), nil, fixing(addr))
+			h.hint(bystander.inner)
+			all = append(all, h)
+			w.run(time.Duration(w.rng.Int64N(int64(settleAfter+settleAfter/2)))/time.Duration(len(all)), nil)
+		}
+		has, changes := make([]bool, len(all)), make([]int, len(all))
+		for tenth := range 1200 { // two minutes
+			if tenth%10 == 0 && !allConnected(append(all, bystander)) {
+				for _, h := range all {
+					h.hint(bystander.inner) // as sources do
+				}
+			}
+			w.run(100*time.Millisecond, nil)
+			for i, h := range all {
+				if now := h.mesh.addressing.has(addr); now != has[i] {
+					has[i], changes[i] = now, changes[i]+1
+				}
+			}
+		}
+		winners := 0
+		for i, h := range all {
+			if changes[i] > 2 {
+				t.Errorf("seed %d: %s got or lost %s %d times", seed, h.name, addr, changes[i])
+			}
+			if told := strings.Contains(h.mesh.notices["address"], fmt.Sprintf("%s belongs to h", addr)); has[i] == told {
+				t.Errorf("seed %d: %s has it: %v, is told of who has it: %v", seed, h.name, has[i], told)
+			}
+			if has[i] {
+				winners++
+				if !slices.ContainsFunc(all, func(o *simHost) bool { return o.mesh.self.public.Compare(h.mesh.self.public) < 0 }) {
+					lowest++
+				}
+			}
+		}
+		if winners != 1 {
+			t.Errorf("seed %d: %d nodes have %s", seed, winners, addr)
+		}
+		agree(t, fmt.Sprintf("seed %d", seed), append(all, bystander))
+	}
+	if lowest < 30 {
+		t.Errorf("the lowest key won %d times of 60: among claims that are new it should always", lowest)
+	}
+}
+
 // Who has settled keeps its address against a newcomer, whatever the keys. When
 // the holder leaves, the newcomer gets what it asked for.
 func TestLateClaimant(t *testing.T) {
