@@ -10,6 +10,7 @@ import (
 
 	"github.com/credant/credant/discovery"
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/lan"
 	"github.com/credant/credant/natpunch"
 	"github.com/credant/credant/wgsetup"
 )
@@ -59,6 +60,9 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	if err := checkFixed(c.IPs, asked, network.Prefix6()); err != nil {
 		return nil, err
 	}
+	if remembered.Port == lan.Port { // of a version that did not leave it out
+		remembered.Port = 0
+	}
 	wanted := cmp.Or(c.Port, remembered.Port, randomPort())
 	open := func(iface string) (*wgsetup.Device, error) {
 		return wgsetup.Open(ctx, wgsetup.Config{
@@ -76,8 +80,10 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	if d.device.Port() != wanted {
 		d.notices = append(d.notices, fmt.Sprintf("UDP port %d is taken: using %d", wanted, d.device.Port()))
 	}
-	if text := lowPort(d.device.Port(), !c.NoDHT); text != "" {
-		d.notices = append(d.notices, text)
+	for _, text := range []string{lowPort(d.device.Port(), !c.NoDHT), beaconPort(d.device.Port(), !c.NoLAN)} {
+		if text != "" {
+			d.notices = append(d.notices, text)
+		}
 	}
 	d.port = newOnePort(d.device.SidePort(), d.drops)
 	d.mesh = newMesh(time.Now(), meshConfig{
@@ -124,4 +130,12 @@ func lowPort(port uint16, dht bool) string {
 		return ""
 	}
 	return fmt.Sprintf("UDP port %d is under %d, where other nodes do not follow the DHT: they find this one on the local network, at relays and by --bootstrap; choose a higher --port to be found by the DHT", port, discovery.MinDHTPort)
+}
+
+// beaconPort says what it costs to have the port at which beacons of the local network are heard.
+func beaconPort(port uint16, beacons bool) string {
+	if port != lan.Port || !beacons {
+		return ""
+	}
+	return fmt.Sprintf("UDP port %d is where nodes of one local network hear each other, which this one cannot now: give another --port, or none at all", port)
 }

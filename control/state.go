@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/credant/credant/discovery/keys"
+	"github.com/credant/credant/discovery/lan"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
@@ -251,9 +252,17 @@ func replaceFileBy(path string, content []byte, sync func(*os.File) error) error
 }
 
 // randomPort picks a UDP port below Linux's default ephemeral range (32768 and
-// up), where neither the kernel nor well-known services look for one. Two
-// hosts behind one NAT should not share it.
-func randomPort() uint16 { return uint16(20000 + rand.IntN(12000)) }
+// up), where neither the kernel nor well-known services look for one, and other
+// than that of beacons, which could not be heard then. Two hosts behind one NAT
+// should not share it.
+func randomPort() uint16 {
+	const first, count = 20000, 12000
+	port := uint16(first + rand.IntN(count-1))
+	if port == lan.Port {
+		port = first + count - 1
+	}
+	return port
+}
 
 // writeNew creates a file that must not exist yet, whole or not at all.
 func writeNew(dir, name string, content []byte) error {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/credant/credant/discovery/lan"
 )
 
 func TestIdentityIsKept(t *testing.T) {
@@ -173,6 +175,24 @@ func TestLowPort(t *testing.T) {
 	}{{443, true, true}, {1023, true, true}, {1024, true, false}, {443, false, false}} {
 		if text := lowPort(tt.port, tt.dht); text != "" != tt.told {
 			t.Errorf("port %d, DHT %v: %q", tt.port, tt.dht, text)
+		}
+	}
+}
+
+// No node gets the port that beacons are heard at by chance, and who asks for it is told.
+func TestBeaconPort(t *testing.T) {
+	for range 200_000 {
+		if p := randomPort(); p == lan.Port || p < 20000 || p >= 32000 {
+			t.Fatalf("port %d", p)
+		}
+	}
+	for _, tt := range []struct {
+		port    uint16
+		beacons bool
+		told    bool
+	}{{lan.Port, true, true}, {lan.Port, false, false}, {lan.Port + 1, true, false}} {
+		if text := beaconPort(tt.port, tt.beacons); text != "" != tt.told {
+			t.Errorf("port %d, beacons %v: %q", tt.port, tt.beacons, text)
 		}
 	}
 }
