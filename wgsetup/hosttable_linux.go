@@ -57,7 +57,7 @@ func (d *Device) applyHost() (done []Step) {
 	err = errors.Join(inErr, err)
 	var opening *firewall.Opening
 	if err == nil {
-		opening = d.target.opening(d.config.Network)
+		opening = d.target.opening(d.config.Network, d.host.linksTo)
 	}
 	d.openings.set(opening)
 	s.advise(d, err)

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/credant/credant/wgsetup/firewall"
 )
@@ -147,7 +151,7 @@ func (o *openings) end(d *Device, remove bool) (err error) {
 }
 
 // opening is what a Forward takes.
-func (t target) opening(network string) *firewall.Opening {
+func (t target) opening(network string, links func([]netip.Prefix) []string) *firewall.Opening {
 	f := t.desired.Forward
 	if f == nil || len(f.Advertised) == 0 && !f.Exit {
 		return nil
@@ -156,5 +160,30 @@ func (t target) opening(network string) *firewall.Opening {
 	if f.Exit {
 		to = append(to, netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0))
 	}
-	return &firewall.Opening{Network: network, Interface: t.iface, Sources: normalize(t.desired.Routes, true, nil), To: to}
+	return &firewall.Opening{Network: network, Interface: t.iface, Sources: normalize(t.desired.Routes, true, nil), To: to, Links: links(to)}
+}
+
+// linksTo returns the links by which the host reaches networks; a /0 is the
+// internet.
+func (h *host) linksTo(networks []netip.Prefix) []string {
+	var names []string
+	for _, x := range networks {
+		to := []net.IP{x.Addr().Next().AsSlice()}
+		if x.Bits() == 0 {
+			to = slices.DeleteFunc(slices.Clone(outside), func(ip net.IP) bool { return (ip.To4() != nil) != x.Addr().Is4() })
+		} else if x.IsSingleIP() {
+			to[0] = x.Addr().AsSlice()
+		}
+		for _, ip := range to {
+			routes, err := h.nl.RouteGetWithOptions(ip, &netlink.RouteGetOptions{Mark: Mark})
+			if err != nil || len(routes) == 0 || routes[0].Type != unix.RTN_UNICAST {
+				continue
+			}
+			if l, err := h.nl.LinkByIndex(routes[0].LinkIndex); err == nil && !slices.Contains(names, l.Attrs().Name) {
+				names = append(names, l.Attrs().Name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
 }

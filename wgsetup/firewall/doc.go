@@ -8,9 +8,9 @@
 // of them may is for the caller's own rules to say too.
 //
 // Where there is no such tool and packets would be dropped, it says which
-// command would do. So it does for firewalld, all of whose ways to let a device's
-// packets through also open the host's own services to it: that is a person's
-// decision.
+// command would do. firewalld is asked over D-Bus whether it would drop them, and
+// is not changed (firewalld_linux.go says why): what its commands open besides is
+// a person's decision.
 //
 // Programs run in the caller's network namespace. It takes CAP_NET_ADMIN and
 // root's file permissions. Start reading at Open.

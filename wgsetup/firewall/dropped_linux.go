@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 
@@ -12,7 +13,7 @@ import (
 // dropped says what to do where the host drops what passes through it, as far
 // as its nftables ruleset tells: iptables writes there too, but for its
 // oldest kind.
-func dropped(o Opening) (advice []string) {
+func (h Host) dropped(ctx context.Context, o Opening) (advice []string) {
 	conn, err := nftables.New()
 	if err != nil {
 		return nil
@@ -25,16 +26,20 @@ func dropped(o Opening) (advice []string) {
 		if c.Hooknum == nil || *c.Hooknum != *nftables.ChainHookForward || !o.concerns(c.Table.Family) {
 			continue
 		}
-		firewalld := c.Table.Name == "firewalld"
+		isFirewalld := c.Table.Name == "firewalld"
 		drops := c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
-		if !firewalld && !drops || mentions(conn, c, o.Interface) {
+		if !isFirewalld && !drops || mentions(conn, c, o.Interface) {
 			continue
 		}
 		switch {
-		case firewalld && !mentionsAnywhere(conn, c.Table, chains, o.Interface):
-			advice = append(advice, fmt.Sprintf("firewalld drops what this host is to forward for the network: run firewall-cmd --zone=trusted --add-interface=%s "+
-				"and the same with --permanent (that also opens this host's services to the network's members)", o.Interface))
-		case firewalld:
+		case isFirewalld:
+			text, known := firewalld{h}.advice(ctx, o)
+			if !known && !mentionsAnywhere(conn, c.Table, chains, o.Interface) {
+				text = trusted(o)
+			}
+			if text != "" {
+				advice = append(advice, text)
+			}
 		case c.Table.Name == "filter" && c.Name == "FORWARD":
 			program := "iptables"
 			if c.Table.Family == nftables.TableFamilyIPv6 {

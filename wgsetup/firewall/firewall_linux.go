@@ -16,6 +16,7 @@ type Opening struct {
 	Interface string // the network's device
 	Sources   []netip.Prefix
 	To        []netip.Prefix // a /0 is for all of its family
+	Links     []string       // by which the host reaches these
 }
 
 // Host is where the firewall is. The zero Host is this one.
@@ -63,7 +64,7 @@ func (h Host) Open(ctx context.Context, o Opening) (r Result, err error) {
 		}
 	}
 	if !ours || len(errs) > 0 {
-		r.Advice = append(r.Advice, dropped(o)...)
+		r.Advice = append(r.Advice, h.dropped(ctx, o)...)
 	}
 	return r, errors.Join(errs...)
 }

@@ -202,7 +202,7 @@ func TestAdvice(t *testing.T) {
 		"iptables": {"table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }\n}", "iptables -I FORWARD -i credant0 -j ACCEPT"},
 		"firewalld": {
 			"table inet firewalld { chain zones { } \n chain filter_FORWARD { type filter hook forward priority 10; jump zones; reject; }\n}",
-			"firewall-cmd --zone=trusted --add-interface=credant0",
+			"firewall-cmd --zone=trusted --change-interface=credant0",
 		},
 		"firewalld opened": {
 			`table inet firewalld { chain zones { iifname "credant0" accept; } ` + "\n chain filter_FORWARD { type filter hook forward priority 10; jump zones; reject; }\n}",
