@@ -20,6 +20,9 @@ const (
 	// unheardFor is how long an address from the DHT may be silent before notes are
 	// looked for: a hello and its repetitions take less.
 	unheardFor = 4 * time.Second
+	// leaveAfter is sooner, so that two that begin together find each other's note at
+	// the first look.
+	leaveAfter = 2 * time.Second
 	fetchFirst = 8 * time.Second // until the next look; it doubles
 	// fetchLongest can be long: whoever comes to an address later leaves its note, and
 	// looks for others', as soon as the DHT names them to it.
@@ -62,8 +65,8 @@ func (n *notes) mayLook(now time.Time) bool {
 // unheard is an address of the internet that the DHT names and where nobody answers.
 type unheard struct {
 	since, named time.Time
-	next         time.Time // when to look for notes
-	pause        time.Duration
+	next         time.Time     // when to leave a note, then to look for notes
+	pause        time.Duration // zero: no note was due yet
 }
 
 // named takes an address that the DHT names.
@@ -79,7 +82,7 @@ func (m *mesh) named(now time.Time, at netip.AddrPort) {
 		m.notes.unheard = make(map[netip.Addr]*unheard)
 	}
 	if len(m.notes.unheard) < maxUnheard {
-		m.notes.unheard[at.Addr()] = &unheard{since: now, named: now, next: now.Add(unheardFor), pause: fetchFirst}
+		m.notes.unheard[at.Addr()] = &unheard{since: now, named: now, next: now.Add(leaveAfter)}
 	}
 }
 
@@ -128,6 +131,8 @@ func (m *mesh) stepNotes(now, wall time.Time) {
 		case now.Sub(u.named) > unheardForget || m.knowsOf(at):
 			delete(m.notes.unheard, at)
 		case now.Before(u.next):
+		case u.pause == 0:
+			u.next, u.pause = u.since.Add(unheardFor), fetchFirst
 		case !m.notes.mayLook(now):
 			u.next = now.Add(lookAgain)
 		default:
@@ -156,10 +161,10 @@ func (m *mesh) noteAt(now time.Time) (all []netip.Addr) {
 	return all
 }
 
-// isUnheard tells whether an address has been silent for long enough.
+// isUnheard tells whether an address has been silent for long enough to leave a note.
 func (m *mesh) isUnheard(now time.Time) bool {
 	for _, u := range m.notes.unheard {
-		if now.Sub(u.since) >= unheardFor {
+		if now.Sub(u.since) >= leaveAfter {
 			return true
 		}
 	}

@@ -23,11 +23,17 @@ const (
 	notesAtOnce = 2
 )
 
+// noteStore is what notes need of the DHT.
+type noteStore interface {
+	KeepItem(context.Context, mainline.Item) error
+	GetItem(ctx context.Context, key [32]byte, salt string) ([]byte, error)
+}
+
 // noteBoard leaves and reads notes for the mesh, in the DHT.
 type noteBoard struct {
 	network keys.NetworkKey
 	node    keys.NodePublic
-	dht     *mainline.Source
+	dht     noteStore
 	found   func(ctx context.Context, note []byte)
 
 	note  atomic.Pointer[[]byte]       // this node's; nil: none yet
@@ -36,7 +42,7 @@ type noteBoard struct {
 	looks chan netip.Addr              // whose notes to look for
 }
 
-func newNoteBoard(network keys.NetworkKey, node keys.NodePublic, dht *mainline.Source, found func(context.Context, []byte)) *noteBoard {
+func newNoteBoard(network keys.NetworkKey, node keys.NodePublic, dht noteStore, found func(context.Context, []byte)) *noteBoard {
 	return &noteBoard{
 		network: network, node: node, dht: dht, found: found,
 		wake: make(chan struct{}, 1), looks: make(chan netip.Addr, maxUnheard),
@@ -150,20 +156,16 @@ func (b *noteBoard) item(k noteKey) mainline.Item {
 
 func noteSalt(slot int) string { return strconv.Itoa(slot) }
 
-// look looks for the notes that members at an address have left.
+// look looks for the notes that members at an address have left, in this node's own
+// slot, too: a neighbour behind the same NAT may have the same.
 func (b *noteBoard) look(ctx context.Context, at netip.Addr) {
 	ctx, cancel := context.WithTimeout(ctx, noteLook)
 	defer cancel()
-	leave := b.leave.Load()
-	own := leave != nil && slices.Contains(*leave, at)
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	for _, day := range keys.Days(time.Now()) {
 		key := [32]byte(b.network.NoteKey(day, at).Public().(ed25519.PublicKey))
 		for slot := range keys.NoteSlots {
-			if own && slot == b.node.NoteSlot() {
-				continue
-			}
 			asking.Go(func() {
 				note, err := b.dht.GetItem(ctx, key, noteSalt(slot))
 				if err == nil && !errors.Is(ctx.Err(), context.Canceled) {
