@@ -13,6 +13,14 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
+// learning bounds what is learnt of members, and for how long.
+type learning struct {
+	renewals  renewals
+	forgotten map[keys.NodePublic]uint64 // see forgetUntilNewer
+	expireAt  time.Time                  // when to look for members whose record has run out
+	clock     clockOpinion
+}
+
 // learn takes a verified record into the book and into the peers. From is the
 // member that sent it, its own node or another one; zero is none. It returns nil
 // where the record is this node's own, too old, or one too many.

@@ -31,51 +31,31 @@ type mesh struct {
 	network keys.NetworkKey
 	self    self
 	prefix6 netip.Prefix
-	subnet  subnet
 
 	greeter *discovery.Greeter
 	book    *discovery.Book
 	gossip  *gossip.Gossip
 	agent   *natpunch.Agent
-	stun    *natpunch.STUN // nil: switched off
 
-	stunServers []netip.AddrPort
-	natDetail   string             // what was said of the NAT last
-	measured    natpunch.NATStatus // from ports besides the node's own
+	peers map[keys.NodePublic]*peer
+	byTag map[[8]byte]*peer // by the pair's RecvTag, for signals
 
-	vantage4, vantage6 vantage
-	uplinks            uplinks
+	overlayAddresses
+	memberNames
+	learning
+	natView
+	redirection
 
-	relays      relays
-	blob        []byte // this node's record, sealed for rendezvous
-	redirects   []wgsetup.Redirect
-	canRedirect func(from, to netip.AddrPort) bool
-
-	addressing *addressing
-	fixed      []netip.Addr // that the user asked for
-	remembered memory       // from an earlier run
-	considered netip.Prefix // the subnet for which addressing was last begun
-	clash      func(netip.Prefix) (what string, clashes bool)
-	peers      map[keys.NodePublic]*peer
-	byTag      map[[8]byte]*peer // by the pair's RecvTag, for signals
-	publisher  publisher
-	// claimsChanged: the addresses that are claimed differ from the last review.
-	claimsChanged bool
-	claimsPace    pace
-	names         *names.Table
-	namesChanged  bool // who asks for which name differs from the last review
-	namesPace     pace
-	renewals      renewals
-	forgotten     map[keys.NodePublic]uint64 // see forgetUntilNewer
-	lookedAt      time.Time
-	expireAt      time.Time // when to look for members whose record has run out
-	clock         clockOpinion
-	notes         notes
-	where         whereabouts
-	lifetimes     lifetimes
-
-	routes  meshRoutes
-	blocked *blockList
+	uplinks   uplinks
+	relays    relays
+	blob      []byte // this node's record, sealed for rendezvous
+	publisher publisher
+	lookedAt  time.Time // at the device's counters
+	notes     notes
+	where     whereabouts
+	lifetimes lifetimes
+	routes    meshRoutes
+	blocked   *blockList
 
 	notices map[string]string // what the user should act on, by subject
 	drops   *drops
@@ -119,21 +99,24 @@ func newMesh(now time.Time, c meshConfig) *mesh {
 		network: c.network,
 		self:    c.self,
 		prefix6: c.network.Prefix6(),
-		subnet:  newSubnet(c.network, c.self.public, c.subnet, c.memory.Subnet),
 		greeter: discovery.NewGreeter(discovery.GreeterConfig{Network: c.network, Node: c.self.node, Probe: c.self.probe.Public(), Refuse: c.blocked.has}),
 		agent: natpunch.NewAgent(natpunch.AgentConfig{
 			Self:    c.self.public,
 			Overlay: []netip.Prefix{c.network.Prefix6()},
 			Spray:   !c.noSpray, MaxPayload: longestPayload,
 		}),
-		peers:     make(map[keys.NodePublic]*peer),
-		byTag:     make(map[[8]byte]*peer),
-		renewals:  make(renewals),
-		names:     names.New(c.heldNames),
-		forgotten: make(map[keys.NodePublic]uint64, len(c.forgotten)),
-		notices:   make(map[string]string),
-		drops:     c.drops,
-		blocked:   c.blocked,
+		peers: make(map[keys.NodePublic]*peer),
+		byTag: make(map[[8]byte]*peer),
+		overlayAddresses: overlayAddresses{
+			subnet: newSubnet(c.network, c.self.public, c.subnet, c.memory.Subnet),
+			fixed:  c.fixed, remembered: c.memory, clash: c.clash,
+		},
+		memberNames: memberNames{names: names.New(c.heldNames)},
+		learning:    learning{renewals: make(renewals), forgotten: make(map[keys.NodePublic]uint64, len(c.forgotten))},
+		redirection: redirection{canRedirect: c.canRedirect},
+		notices:     make(map[string]string),
+		drops:       c.drops,
+		blocked:     c.blocked,
 		routes: meshRoutes{
 			choice:    newRouting(c.routes.AcceptRoutes, c.routes.ExitNode, c.pins),
 			advertise: slices.SortedFunc(slices.Values(c.routes.AdvertiseRoutes), comparePrefix), exit: c.routes.AdvertiseExit,
@@ -148,7 +131,6 @@ func newMesh(now time.Time, c meshConfig) *mesh {
 		dirty:  true,
 		config: client.Config{Network: c.network.ID(), Sign: c.network.SignID, Node: c.self.node},
 	}
-	m.canRedirect = c.canRedirect
 	if m.canRedirect == nil {
 		m.canRedirect = func(_, _ netip.AddrPort) bool { return false }
 	}
@@ -159,7 +141,6 @@ func newMesh(now time.Time, c meshConfig) *mesh {
 	for _, f := range c.forgotten {
 		m.forgotten[f.Node] = f.Seq
 	}
-	m.fixed, m.remembered, m.clash = c.fixed, c.memory, c.clash
 	if m.clash == nil {
 		m.clash = func(netip.Prefix) (string, bool) { return "", false }
 	}

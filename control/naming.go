@@ -140,6 +140,13 @@ func (m *mesh) prefixes() []netip.Prefix {
 	return all
 }
 
+// memberNames joins the choice of names to the mesh.
+type memberNames struct {
+	names        *names.Table
+	namesChanged bool // who asks for which name differs from the last review
+	namesPace    pace
+}
+
 // reviewNames gives the names out anew where somebody asks for another one.
 func (m *mesh) reviewNames(now time.Time) {
 	self := string(m.self.public.ID())

@@ -12,6 +12,16 @@ import (
 	"github.com/credant/credant/natpunch/netcheck"
 )
 
+// natView is what is known of the NATs in front of this node.
+type natView struct {
+	stun        *natpunch.STUN // nil: switched off
+	stunServers []netip.AddrPort
+	natDetail   string             // what was said of the NAT last
+	measured    natpunch.NATStatus // from ports besides the node's own
+
+	vantage4, vantage6 vantage // what DHT nodes see
+}
+
 // maxSTUNServers bounds the addresses that names resolve to.
 const maxSTUNServers = 16
 

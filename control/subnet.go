@@ -9,6 +9,19 @@ import (
 	"github.com/credant/credant/discovery/keys"
 )
 
+// overlayAddresses is what this node's addresses in the network are decided by.
+type overlayAddresses struct {
+	subnet     subnet
+	addressing *addressing
+	fixed      []netip.Addr // that the user asked for
+	remembered memory       // from an earlier run
+	considered netip.Prefix // the subnet for which addressing was last begun
+	clash      func(netip.Prefix) (what string, clashes bool)
+
+	claimsChanged bool // the addresses that are claimed differ from the last review
+	claimsPace    pace
+}
+
 // subnet decides which IPv4 prefix the network uses. Everybody starts with the
 // one from the network key; an explicit one travels in records as a claim, and
 // where claims differ the lowest node key's wins. Nobody renumbers by itself:

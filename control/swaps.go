@@ -24,6 +24,12 @@ const (
 	avoidAfter = 5 * time.Minute
 )
 
+// redirection is how packets of paths that were left count as the new ones'.
+type redirection struct {
+	redirects   []wgsetup.Redirect // in force
+	canRedirect func(from, to netip.AddrPort) bool
+}
+
 // move is a peer's way from one path to another.
 type move struct {
 	swap   *swap.Swap

@@ -22,17 +22,6 @@ const (
 	Embedded Backend = "embedded" // wireguard-go in this process, on a TUN device
 )
 
-// ParseBackend accepts the names above; "" is Auto.
-func ParseBackend(s string) (Backend, error) {
-	switch b := Backend(s); b {
-	case Auto, Kernel, Embedded:
-		return b, nil
-	case "":
-		return Auto, nil
-	}
-	return "", fmt.Errorf("no backend %q: say auto, kernel or embedded", s)
-}
-
 // DefaultMTU leaves room for WireGuard's 80 bytes over IPv6 in Ethernet's
 // 1,500.
 const DefaultMTU = 1420

@@ -4,8 +4,13 @@
 //	GET  /v1/status            Status
 //	GET  /v1/ping?node=N       PingReply of one echo through the tunnel
 //	GET  /v1/events            a stream of Event, one JSON value a line
+//	POST /v1/rename?name=N     gives this node another name
+//	POST /v1/dns/add?name=N    gives this node an extra name
+//	POST /v1/dns/remove?name=N takes an extra name away
+//	POST /v1/forget?node=N     Forgotten, a node that is gone
 //	POST /v1/block?node=N      BlockedNode that is shut out from now on
 //	POST /v1/unblock?node=N    BlockedNode that is let in again
+//	POST /v1/leave             Left: leaves for good and ends the daemon
 //	POST /v1/down              takes the network down and ends the daemon
 //
 // Errors come as {"error": "..."} with a status of 400 or above; the text is

@@ -77,17 +77,6 @@ func Choosable6(p netip.Prefix, a netip.Addr) bool {
 	return false
 }
 
-// IDFromAddress6 reads the node id back out of an overlay IPv6 address. It is
-// empty for anything but an IPv6 address; whether the prefix is the network's
-// is for the caller to know.
-func IDFromAddress6(a netip.Addr) NodeID {
-	if !a.Is6() || a.Is4In6() {
-		return ""
-	}
-	b := a.As16()
-	return newNodeID([idBytes]byte(b[6:]))
-}
-
 // Hosts4 is the number of addresses that Address4 gives out in p: all but the
 // network's, the broadcast address, and those that end in .0 or .255 (some
 // hosts still refuse to talk to these). It is 0 where p is not IPv4 or is

@@ -17,11 +17,6 @@ const (
 	ModeOff        = "off"        // the host is left alone
 )
 
-// Modes are the values that Config.Mode may have.
-func Modes() []string {
-	return []string{ModeAuto, ModeResolved, ModeResolvconf, ModeHosts, ModeOff}
-}
-
 // ErrKeep as the cause of Run's context leaves the host as it is: the names go
 // on to be found while the next process takes over.
 var ErrKeep = errors.New("keep the host's resolver pointed at the network")

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -153,13 +152,4 @@ func (g *Gateway) Reboot(ctx context.Context) error {
 	g.proc.Kill()
 	err := g.router.loadNAT()
 	return errors.Join(err, g.router.Reboot(), g.start(ctx))
-}
-
-// Stop ends miniupnpd.
-func (g *Gateway) Stop(ctx context.Context) error {
-	if err := g.proc.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	_, err := g.proc.Wait(ctx)
-	return err
 }
