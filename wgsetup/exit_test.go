@@ -164,7 +164,7 @@ func TestExit(t *testing.T) {
 				t.Errorf("allowed network: %s", l.leaks())
 			}
 			l.a.Run("ip", "-4", "rule", "del", "priority", "5203")
-			eventually(t, 30*time.Second, "rule put back", func() bool { return a.shows("ip -4 rule", "5203:") })
+			eventually(t, "rule put back", func() bool { return a.shows("ip -4 rule", "5203:") })
 			want.Exit.Allow = nil
 			a.apply(t, want)
 			l.forget()
@@ -192,7 +192,7 @@ func TestExit(t *testing.T) {
 				}
 				l.a.Run("ip", family, "route", "flush", "table", fmt.Sprint(exitTableOf("test")))
 			}
-			eventually(t, 30*time.Second, "rules put back", func() bool {
+			eventually(t, "rules put back", func() bool {
 				return a.shows("ip -4 rule", "5204:", "5205:") && a.shows("ip -6 rule", "5204:", "5205:") &&
 					a.shows("ip -4 route show table "+fmt.Sprint(exitTableOf("test")), "unreachable", "dev") &&
 					a.shows("ip -6 route show table "+fmt.Sprint(exitTableOf("test")), "unreachable", "dev")
@@ -210,7 +210,7 @@ func TestExit(t *testing.T) {
 		})
 		t.Run("table removed", func(t *testing.T) {
 			l.a.Run("nft", "delete", "table", "inet", hostTableName("test"))
-			eventually(t, 30*time.Second, "table put back", func() bool {
+			eventually(t, "table put back", func() bool {
 				out, err := l.a.Try("nft", "list", "table", "inet", hostTableName("test"))
 				return err == nil && strings.Contains(out, "ct mark")
 			})

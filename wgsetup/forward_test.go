@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -137,7 +136,7 @@ func TestForward(t *testing.T) {
 			nstest.Connect(t, l.b, "late", []string{"192.168.3.1/24"}, late, "eth0", []string{"192.168.3.2/24"})
 			late.Run("ip", "route", "add", "192.168.0.0/16", "via", "192.168.3.1")
 			l.lan.Run("ip", "route", "replace", "192.168.0.0/16", "via", "192.168.1.1")
-			eventually(t, 30*time.Second, "new link closed", func() bool {
+			eventually(t, "new link closed", func() bool {
 				out, err := l.b.Try("nft", "list", "table", "inet", hostTableName("test"))
 				return err == nil && strings.Contains(out, `"late"`)
 			})
@@ -397,7 +396,7 @@ func TestForwardThroughDocker(t *testing.T) {
 	want.Subnets = lanPrefixes
 	a.apply(t, want)
 	for _, to := range []string{"192.168.1.2", "fd01::2"} {
-		eventually(t, 30*time.Second, to+" answers", func() bool { return tries(l.a, to) })
+		eventually(t, to+" answers", func() bool { return tries(l.a, to) })
 	}
 	if advice := b.Advice(); len(advice) > 0 {
 		t.Errorf("advice: %q", advice)
@@ -416,9 +415,9 @@ func TestForwardBehindFirewall(t *testing.T) {
 	want := b.desired()
 	want.Forward = &Forward{Advertised: lanPrefixes}
 	b.apply(t, want)
-	eventually(t, 30*time.Second, "advice", func() bool {
+	eventually(t, "advice", func() bool {
 		return strings.Contains(strings.Join(b.Advice(), "\n"), "nft insert rule inet filter forward iifname credant0 accept")
 	})
 	b.apply(t, b.desired())
-	eventually(t, 30*time.Second, "no advice", func() bool { return len(b.Advice()) == 0 })
+	eventually(t, "no advice", func() bool { return len(b.Advice()) == 0 })
 }

@@ -89,7 +89,7 @@ func TestKeptMapping(t *testing.T) {
 				if backend == Kernel {
 					nsA.Run("nft", "delete", "table", "inet", tableName("test", a.Name(), keptPurpose))
 					nsA.Run("nft", "flush", "ruleset") // the firewall as well
-					eventually(t, repairTime(), "table there again", func() bool {
+					eventually(t, "table there again", func() bool {
 						return strings.Contains(nsA.Run("nft", "list", "tables"), "_"+keptPurpose)
 					})
 					check(mapped)

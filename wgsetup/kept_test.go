@@ -134,7 +134,7 @@ type reader interface {
 // arrives reads one datagram and returns where it came from.
 func (l *keptLab) arrives(at reader, want []byte) netip.AddrPort {
 	l.t.Helper()
-	nstest.Must(l.t, at.SetReadDeadline(time.Now().Add(10*time.Second)))
+	nstest.Must(l.t, at.SetReadDeadline(time.Now().Add(patience)))
 	b := make([]byte, 65535)
 	n, from, err := at.ReadFromUDPAddrPort(b)
 	if err != nil || string(b[:n]) != string(want) {
@@ -232,7 +232,7 @@ func TestKeptPackets(t *testing.T) {
 func (l *keptLab) icmp(remote netip.AddrPort) {
 	l.t.Helper()
 	ended := make(chan struct{})
-	nstest.Must(l.t, l.side.SetReadDeadline(time.Now().Add(10*time.Second)))
+	nstest.Must(l.t, l.side.SetReadDeadline(time.Now().Add(patience)))
 	go func() {
 		defer close(ended)
 		for {
@@ -251,7 +251,7 @@ func (l *keptLab) icmp(remote netip.AddrPort) {
 			if e.To != remote || e.Err != unix.ECONNREFUSED {
 				l.t.Errorf("%s: %+v", name, e)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			l.t.Errorf("%s: no ICMP error about %s", name, remote)
 		}
 	}

@@ -83,7 +83,7 @@ func next(t *testing.T, read <-chan datagram) datagram {
 	select {
 	case d := <-read:
 		return d
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing arrived at the side port")
 		return datagram{}
 	}
@@ -177,7 +177,7 @@ func TestKernelSurvivesFlushRuleset(t *testing.T) {
 	atB := b.listenSide(t)
 	a.ping(t, b.overlay[0])
 	a.ns.Run("nft", "flush", "ruleset")
-	eventually(t, repairTime(), "side port works", func() bool {
+	eventually(t, "side port works", func() bool {
 		_, err := a.SidePort().WriteToUDPAddrPort([]byte("d1:y1:qe"), netip.MustParseAddrPort("192.0.2.2:"+portText(b)))
 		nstest.Must(t, err)
 		return next(t, atB).from.Port() == a.Port()
@@ -279,7 +279,7 @@ func testICMPErrors(t *testing.T, backend Backend) {
 			if got.To != to || !errors.Is(got.Err, unix.ECONNREFUSED) {
 				t.Errorf("%+v", got)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Errorf("none about %s", to)
 		}
 	}

@@ -53,7 +53,7 @@ func TestSidePortProbesThePath(t *testing.T) {
 						if e.To != to || !errors.Is(e.Err, unix.EMSGSIZE) || e.MTU != 1400 {
 							t.Errorf("%+v", e)
 						}
-					case <-time.After(10 * time.Second):
+					case <-time.After(patience):
 						t.Fatal("no ICMP error")
 					}
 				}

@@ -52,7 +52,7 @@ func nextArrival(t *testing.T, read <-chan arrival) arrival {
 	select {
 	case a := <-read:
 		return a
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing arrived at the extra ports")
 		return arrival{}
 	}

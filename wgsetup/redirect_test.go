@@ -104,7 +104,7 @@ func (w *wireGuardStandIn) send(c *net.UDPConn, b []byte) (from netip.AddrPort, 
 	}
 	_, err = c.WriteToUDPAddrPort(b, netip.AddrPortFrom(to, wireGuardPort))
 	nstest.Must(w.t, err)
-	nstest.Must(w.t, w.socket.SetReadDeadline(time.Now().Add(2*time.Second)))
+	nstest.Must(w.t, w.socket.SetReadDeadline(time.Now().Add(patience)))
 	buffer, control := make([]byte, 65535), make([]byte, 128)
 	n, size, _, from, err := w.socket.ReadMsgUDPAddrPort(buffer, control)
 	if err == nil && n != len(b) {
@@ -363,7 +363,7 @@ func TestDeviceRedirects(t *testing.T) {
 			}
 		}
 		ns.Run("nft", "flush", "ruleset")
-		eventually(t, repairTime(), "table there again", func() bool { return there() == (backend == Kernel) })
+		eventually(t, "table there again", func() bool { return there() == (backend == Kernel) })
 		nstest.Must(t, a.SetRedirects(nil))
 		if there() {
 			t.Error("the table is still there")

@@ -144,7 +144,7 @@ func listenDeep(t *testing.T, ns *nstest.NS, addr netip.AddrPort) *net.UDPConn {
 // over it.
 func (l *swapLab) start(t *testing.T, p swapPath) {
 	t.Helper()
-	eventually(t, 10*time.Second, "both are on "+p.name, func() bool {
+	eventually(t, "both are on "+p.name, func() bool {
 		nstest.Must(t, l.a.SetEndpoint(l.b.key, p.a))
 		nstest.Must(t, l.b.SetEndpoint(l.a.key, p.b))
 		time.Sleep(2*p.rtt + 20*time.Millisecond)
@@ -326,7 +326,7 @@ func (tr *traffic) receive(side int) {
 func (tr *traffic) stop() (lost [2][]int) {
 	close(tr.ends)
 	tr.sending.Wait()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if lost = tr.missing(); lost[0] == nil && lost[1] == nil {
 			break
 		}

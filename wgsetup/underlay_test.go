@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
@@ -101,7 +102,7 @@ func TestUnderlayIsFollowed(t *testing.T) {
 			u := uplinkNamed(t, ns, iface, true)
 			want.Underlay = []UnderlayRoute{{To: far, Uplink: u}}
 			a.apply(t, want)
-			eventually(t, 10*repairTime(), iface, func() bool {
+			eventually(t, iface, func() bool {
 				a.ping(t, b.overlay[0])
 				peers, err := b.Peers()
 				nstest.Must(t, err)
@@ -152,6 +153,7 @@ func TestUnderlayRepairs(t *testing.T) {
 		t.Fatalf("%s\n%s", ns.Run("ip", "rule"), ns.Run("ip", "route", "show", "table", fmt.Sprint(tableOf("test"))))
 	}
 	table := fmt.Sprint(tableOf("test"))
+	var took []time.Duration
 	for _, removal := range []string{
 		"ip -4 rule del pref 5202", "ip -6 rule del pref 5202",
 		"ip -4 route flush table " + table, "ip -6 route flush table " + table,
@@ -159,21 +161,22 @@ func TestUnderlayRepairs(t *testing.T) {
 		"ip link del DEV",
 	} {
 		ns.Run(a.words(removal)...)
-		eventually(t, repairTime(), removal, a.underlayShows)
+		took = append(took, eventually(t, removal, a.underlayShows))
 	}
+	repairedInTime(t, took)
 
 	// An uplink without carrier, or without its address, carries nothing: the
 	// host's own routes are better than ours.
 	second.Run("ip", "link", "set", "lan", "down")
-	eventually(t, repairTime(), "down", func() bool { return !a.shows("ip route show table "+table, "203.0.113.1") })
+	eventually(t, "down", func() bool { return !a.shows("ip route show table "+table, "203.0.113.1") })
 	second.Run("ip", "link", "set", "lan", "up")
-	eventually(t, repairTime(), "up", func() bool { return a.shows("ip -4 route show table "+table, "203.0.113.1") })
+	eventually(t, "up", func() bool { return a.shows("ip -4 route show table "+table, "203.0.113.1") })
 	ns.Run("ip", "address", "del", "198.51.100.10/24", "dev", "eth1")
-	eventually(t, repairTime(), "address gone", func() bool {
+	eventually(t, "address gone", func() bool {
 		return !a.shows("ip route show table "+table, "203.0.113.1") && !a.shows("ip -4 rule show", "sport")
 	})
 	ns.Run("ip", "address", "add", "198.51.100.10/24", "dev", "eth1")
-	eventually(t, repairTime(), "address back", func() bool { return a.shows("ip -4 route show table "+table, "203.0.113.1") })
+	eventually(t, "address back", func() bool { return a.shows("ip -4 route show table "+table, "203.0.113.1") })
 
 	// Without an uplink, a route is the host's own, which is followed.
 	want.Underlay = []UnderlayRoute{{To: netip.MustParseAddr("203.0.113.1"), MTU: 1300}}
@@ -183,7 +186,7 @@ func TestUnderlayRepairs(t *testing.T) {
 	}
 	ns.Run("ip", "route", "replace", "default", "via", "198.51.100.1", "metric", "200") // went with the address
 	ns.Run("ip", "route", "del", "default", "via", "192.0.2.1")
-	eventually(t, repairTime(), "followed", func() bool {
+	eventually(t, "followed", func() bool {
 		return a.shows("ip route show table "+table, "203.0.113.1 via 198.51.100.1 dev eth1", "mtu 1300")
 	})
 
@@ -272,14 +275,15 @@ func TestPeerMTU(t *testing.T) {
 		a.ping(t, b.overlay[0])
 		a.ping(t, b.overlay[1])
 		for size, fits := range map[string]bool{"1172": true, "1173": false} {
-			out, err := a.ns.Try("ping", "-c", "1", "-w", "2", "-M", "do", "-s", size, "10.99.0.2")
+			wait := map[bool]string{true: "30", false: "2"}[fits]
+			out, err := a.ns.Try("ping", "-c", "1", "-w", wait, "-M", "do", "-s", size, "10.99.0.2")
 			if (err == nil) != fits {
 				t.Errorf("ping of %s: %v\n%s", size, err, out)
 			}
 		}
 		a.ns.Run(a.words("ip route del 10.99.0.2/32 dev DEV")...)
 		a.ns.Run(a.words("ip -6 route change fd99::2/128 dev DEV mtu 1300 proto 202")...)
-		eventually(t, repairTime(), "repaired", there)
+		eventually(t, "repaired", there)
 		a.apply(t, a.desired(b.peer("")))
 		if a.shows("ip -4 route show dev DEV", "10.99.0.2") || a.shows("ip -6 route show dev DEV", "mtu 1280") {
 			t.Error("the routes are still there")

@@ -31,7 +31,7 @@ func TestSidePortUsesTheUplinkAsked(t *testing.T) {
 		}
 		n := openNode(t, ns, Config{Backend: backend}, "10.99.0.1/32", "fd99::1/128")
 		side := n.SidePort()
-		nstest.Must(t, side.SetReadDeadline(time.Now().Add(30*time.Second)))
+		nstest.Must(t, side.SetReadDeadline(time.Now().Add(patience)))
 		for _, c := range []struct {
 			from, far string
 			router    *nstest.NS
@@ -47,7 +47,7 @@ func TestSidePortUsesTheUplinkAsked(t *testing.T) {
 				nstest.Must(t, err)
 				var b [100]byte
 				conn := conns[c.router]
-				nstest.Must(t, conn.SetReadDeadline(time.Now().Add(5*time.Second)))
+				nstest.Must(t, conn.SetReadDeadline(time.Now().Add(patience)))
 				_, got, err := conn.ReadFromUDPAddrPort(b[:])
 				if err != nil {
 					t.Fatalf("sent from %s: %v", from, err)

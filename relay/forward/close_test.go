@@ -123,11 +123,11 @@ func TestManyPorts(t *testing.T) {
 	inNamespace(t)
 	f := start(t, Config{Workers: 1})
 	must(t, f.Open(port))
-	heap := func() uint64 {
+	heap := func() int64 {
 		var m runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
+		return int64(m.HeapAlloc)
 	}
 	before := heap()
 	const ports = 1024
@@ -189,7 +189,9 @@ func TestNoAllocations(t *testing.T) {
 	if with := testing.AllocsPerRun(100, round); with > without {
 		t.Errorf("%v allocations a batch, %v when nothing is forwarded", with, without)
 	}
-	if n := w.counters.packets.Load() - before; n != 101*24 {
-		t.Errorf("%d packets were forwarded, want %d", n, 101*24)
-	}
+	// A busy kernel may bring the last ones a moment later.
+	waitFor(t, "all packets forwarded", func() bool {
+		w.drain(at)
+		return w.counters.packets.Load()-before == 101*24
+	})
 }

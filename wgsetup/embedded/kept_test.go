@@ -54,7 +54,7 @@ func (l *keptLab) keep(all map[netip.AddrPort]uint16) {
 func (l *keptLab) expect(remote netip.AddrPort, port uint16) {
 	l.t.Helper()
 	c := l.remotes[remote]
-	nstest.Must(l.t, c.SetReadDeadline(time.Now().Add(10*time.Second)))
+	nstest.Must(l.t, c.SetReadDeadline(time.Now().Add(patience)))
 	b := make([]byte, 65535)
 	for i := range byte(3) { // a train
 		nstest.Must(l.t, l.bind.Send([][]byte{numbered(i, 1300), numbered(i, 1300), numbered(i, 200)}, newEndpoint(remote)))
@@ -77,7 +77,7 @@ func (l *keptLab) expect(remote netip.AddrPort, port uint16) {
 	nstest.Must(l.t, err)
 	_, err = c.WriteToUDPAddrPort([]byte("d1:y1:re"), from)
 	nstest.Must(l.t, err)
-	nstest.Must(l.t, l.bind.side.SetReadDeadline(time.Now().Add(10*time.Second)))
+	nstest.Must(l.t, l.bind.side.SetReadDeadline(time.Now().Add(patience)))
 	_, back, err := l.bind.side.ReadFromUDPAddrPort(b)
 	nstest.Must(l.t, err)
 	if from.Port() != port || back != remote {

@@ -37,7 +37,7 @@ func TestRedirects(t *testing.T) {
 			}
 			send(0xa1, to)
 			buffer := make([]byte, 2048)
-			nstest.Must(t, b.side.SetReadDeadline(time.Now().Add(5*time.Second)))
+			nstest.Must(t, b.side.SetReadDeadline(time.Now().Add(patience)))
 			_, from, err := b.side.ReadFromUDPAddrPort(buffer)
 			nstest.Must(t, err)
 			if got := from.Addr().Is4(); got != (to == to4) || from.Port() != portA {

@@ -103,7 +103,7 @@ func TestSidePortAnswersFromTheAddressAsked(t *testing.T) {
 		t.Helper()
 		_, err := from.WriteToUDPAddrPort(data, addr)
 		nstest.Must(t, err)
-		nstest.Must(t, to.SetReadDeadline(time.Now().Add(5*time.Second)))
+		nstest.Must(t, to.SetReadDeadline(time.Now().Add(patience)))
 		_, by, err := to.ReadFromUDPAddrPort(make([]byte, 100))
 		nstest.Must(t, err)
 		return by.Addr()

@@ -91,7 +91,7 @@ func TestReadsWithoutGarbage(t *testing.T) {
 	side, _ := openTest(t, hostNS)
 	other := listenUDP(t, otherNS, 4000)
 	b := make([]byte, 2048)
-	nstest.Must(t, side.SetReadDeadline(time.Now().Add(10*time.Second)))
+	nstest.Must(t, side.SetReadDeadline(time.Now().Add(patience)))
 	for _, addr := range families {
 		to := netip.AddrPortFrom(netip.MustParseAddr(addr.host), testPort)
 		// The whole process is counted: what its other goroutines allocate only
