@@ -116,7 +116,7 @@ func signalDaemon(ts *testscript.TestScript, _ bool, args []string) {
 func endDaemons(run string) {
 	sockets, _ := filepath.Glob(filepath.Join(run, "*.sock"))
 	for _, s := range sockets {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		_ = localapi.NewClient(s).Down(ctx)
 		cancel()
 	}

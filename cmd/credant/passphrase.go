@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -129,8 +130,9 @@ func (p *program) askPassphrase(ctx context.Context) ([]byte, error) {
 	}
 	typed := make(chan answer, 1)
 	go func() {
-		pass, err := term.ReadPassword(fd)
-		typed <- answer{pass, err}
+		// Not term.ReadPassword: where the question is interrupted, it could turn the echo off after it was given back.
+		pass, err := bufio.NewReader(io.LimitReader(tty, maxPassphrase)).ReadBytes('\n')
+		typed <- answer{bytes.TrimSuffix(pass, []byte("\n")), err}
 	}()
 	select {
 	case <-ctx.Done():
@@ -142,6 +144,6 @@ func (p *program) askPassphrase(ctx context.Context) ([]byte, error) {
 		if a.err != nil && !errors.Is(a.err, io.EOF) {
 			return nil, fmt.Errorf("read the passphrase: %w", a.err)
 		}
-		return bytes.Clone(a.pass), nil
+		return a.pass, nil
 	}
 }

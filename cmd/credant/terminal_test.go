@@ -18,6 +18,9 @@ import (
 	"github.com/credant/credant/cmd/internal/clitest"
 )
 
+// patience is how long a test waits for what comes soon, on a machine that has much else to do.
+const patience = time.Minute
+
 // terminal is a pseudo-terminal with credant running on it.
 type terminal struct {
 	t      *testing.T
@@ -87,7 +90,7 @@ func (tm *terminal) text() string {
 // expect waits until the terminal shows the text.
 func (tm *terminal) expect(want string) {
 	tm.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(tm.text(), want); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); !strings.Contains(tm.text(), want); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			tm.t.Fatalf("the terminal does not show %q but\n%s", want, tm.text())
 		}
@@ -104,7 +107,7 @@ func (tm *terminal) enter(keys string) {
 // ends waits for the end of the command and returns its exit code.
 func (tm *terminal) ends() int {
 	tm.t.Helper()
-	kill := time.AfterFunc(30*time.Second, func() { _ = tm.cmd.Process.Kill() })
+	kill := time.AfterFunc(2*patience, func() { _ = tm.cmd.Process.Kill() })
 	defer kill.Stop()
 	_ = tm.cmd.Wait() // the code tells
 	<-tm.read
@@ -215,7 +218,7 @@ func TestInterruptBeforeTheInterfaceIsUpEndsTheDaemon(t *testing.T) {
 		b, _ := os.ReadFile(filepath.Join(state, "default", "log"))
 		return string(b)
 	}
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(logged(), "stub started"); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); !strings.Contains(logged(), "stub started"); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the daemon was not started")
 		}

@@ -97,7 +97,7 @@ func TestRoundTrips(t *testing.T) {
 	if err != nil || cmp.Diff([]string{"past", "now"}, texts) != "" {
 		t.Errorf("events: %v, %v", texts, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if err := c.Down(ctx); err != nil {
 		t.Errorf("down: %v", err)

@@ -154,7 +154,7 @@ func TestGatewayMaps(t *testing.T) {
 			home.Gateway = true
 			host := home.Host("host")
 			build(t, l)
-			ctx := within(t, 20*time.Second)
+			ctx := within(t, patience)
 			g, err := home.StartGateway(ctx, c.config)
 			must(t, err)
 			inner := netip.AddrPortFrom(host.IPv4()[0], port)
@@ -202,7 +202,7 @@ func TestGatewayRenews(t *testing.T) {
 	home.Gateway = true
 	host := home.Host("host")
 	build(t, l)
-	ctx := within(t, 12*time.Second)
+	ctx := within(t, patience)
 	g, err := home.StartGateway(ctx, GatewayConfig{NoUPnP: true})
 	must(t, err)
 	task := mapperTask{Gateway: gateway4(host), Port: 23456}
@@ -240,7 +240,7 @@ func TestGatewayProbe(t *testing.T) {
 			home.Gateway = true
 			host := home.Host("host")
 			build(t, l)
-			ctx := within(t, 20*time.Second)
+			ctx := within(t, patience)
 			g, err := home.StartGateway(ctx, c.config)
 			must(t, err)
 			p := startMapper(t, host, mapperTask{Gateway: gateway4(host), Probe: true})
@@ -273,7 +273,7 @@ func TestGatewayRefuses(t *testing.T) {
 	home.Gateway = true
 	host := home.Host("host")
 	build(t, l)
-	ctx := within(t, 12*time.Second)
+	ctx := within(t, patience)
 	// Its PCP tries each of 65,536 ports against its rules before it answers that, in many seconds.
 	g, err := home.StartGateway(ctx, GatewayConfig{Deny: true, NoPMP: true})
 	must(t, err)
@@ -293,7 +293,7 @@ func TestGatewayNested(t *testing.T) {
 	home.Gateway = true
 	host := home.Host("host")
 	build(t, l)
-	ctx := within(t, 12*time.Second)
+	ctx := within(t, patience)
 	_, err := home.StartGateway(ctx, GatewayConfig{})
 	must(t, err)
 	p := startMapper(t, host, mapperTask{Gateway: gateway4(host), Port: 23456})
@@ -309,7 +309,7 @@ func TestGatewayPinhole(t *testing.T) {
 	home.Gateway, home.IPv6 = true, true
 	host := home.Host("host")
 	build(t, l)
-	ctx := within(t, 12*time.Second)
+	ctx := within(t, patience)
 	g, err := home.StartGateway(ctx, GatewayConfig{})
 	must(t, err)
 	inner := netip.AddrPortFrom(host.IPv6()[0], port)
