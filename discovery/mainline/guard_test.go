@@ -134,7 +134,7 @@ func TestGuardRead(t *testing.T) {
 		if !errors.Is(err, net.ErrClosed) {
 			t.Errorf("ReadFrom() = %v, want net.ErrClosed", err)
 		}
-	case <-time.After(time.Second):
+	case <-time.After(patience):
 		t.Error("Close did not end the read")
 	}
 	if _, err := g.WriteTo(good, from); !errors.Is(err, net.ErrClosed) {

@@ -3,9 +3,13 @@ package mainline
 import (
 	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
+
+// patience is how long a test waits for what should come soon, on a machine that has much else to do.
+const patience = time.Minute
 
 func TestMain(m *testing.M) {
 	if defect := os.Getenv("MAINLINE_TEST_DEFECT"); defect != "" {

@@ -36,20 +36,17 @@ func TestRelayIsFoundOverForeignNodes(t *testing.T) {
 	relay := d.relay(hash, &Item{Key: private, Salt: "credant-relay", Value: func() []byte { return []byte("203.0.113.17:3478") }})
 	relay.waitAnnounced(t)
 
-	n := d.source(func(m *member, c *Config) {
-		c.InfoHashes = func(time.Time) [][20]byte { return [][20]byte{own} }
-		c.Found = func(netip.AddrPort) {}
-		c.Lookups = []Lookup{{
-			InfoHashes: func(time.Time) [][20]byte { return [][20]byte{hash} },
-			Found:      func(a netip.AddrPort) { m.found <- a },
-		}}
+	n := d.quickly(t, "a node", 800*time.Millisecond, relay.addr, func() *member {
+		return d.source(func(m *member, c *Config) {
+			c.InfoHashes = func(time.Time) [][20]byte { return [][20]byte{own} }
+			c.Found = func(netip.AddrPort) {}
+			c.Lookups = []Lookup{{
+				InfoHashes: func(time.Time) [][20]byte { return [][20]byte{hash} },
+				Found:      func(a netip.AddrPort) { m.found <- a },
+			}}
+		})
 	})
-	took := n.finds(t, relay.addr)
-	t.Logf("a node found the relay %v after its start", took.Round(time.Millisecond))
-	if took > 800*time.Millisecond {
-		t.Errorf("found after %v, want well under a second", took)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	began := time.Now()
 	value, err := n.GetItem(ctx, [32]byte(public), "credant-relay")
@@ -72,7 +69,7 @@ func TestServingNodeIsABootstrap(t *testing.T) {
 	relay := d.relay(hash, nil)
 	relay.waitAnnounced(t)
 	for start := time.Now(); relay.Serving().Nodes < closestK; time.Sleep(20 * time.Millisecond) {
-		if time.Since(start) > 10*time.Second {
+		if time.Since(start) > patience {
 			t.Fatalf("the relay knows %d of 16 nodes", relay.Serving().Nodes)
 		}
 	}
@@ -113,15 +110,24 @@ func TestServingNodeKeepsForForeignNodes(t *testing.T) {
 		t.Errorf("libtorrent gets %q", got)
 	}
 
-	m := d.relay(other, nil) // no read-only one: libtorrent 2.0.8 asks those too, and waits
+	// No read-only one: libtorrent 2.0.8 asks those too, and waits. On a busy machine one whose answer is late is not
+	// announced to, though it is the closest: then the next member does.
+	m := d.relay(other, nil)
 	m.waitAnnounced(t)
+	for range 5 {
+		if relay.Serving().Peers > 0 {
+			break
+		}
+		m = d.relay(other, nil)
+		m.waitAnnounced(t)
+	}
 	if got := d.do("peers %x", other); !strings.Contains(got, m.addr.String()) {
 		t.Errorf("libtorrent found %q, want %v", got, m.addr)
 	}
 	if got := relay.Serving(); got.Peers == 0 || got.Items != 1 {
 		t.Errorf("%+v, want the announce and the item", got)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if v, err := m.GetItem(ctx, [32]byte(public), salt); err != nil || string(v) != "value" {
 		t.Errorf("GetItem = %q, %v", v, err)

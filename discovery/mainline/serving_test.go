@@ -91,10 +91,10 @@ func (n *servingNode) lives() {
 	n.conn.deliver(bencode.MustMarshal(krpc.Msg{Q: "ping", Y: "q", T: transaction, A: &krpc.MsgArgs{ID: krpc.ID{3}}}), from)
 	select {
 	case <-c:
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		n.t.Fatal("it answers no ping")
 	}
-	ctx, cancel := context.WithTimeout(n.t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
 	defer cancel()
 	if _, err := n.s.GetItem(ctx, [32]byte{5}, ""); !errors.Is(err, ErrNoItem) {
 		n.t.Fatalf("GetItem: %v, want the word of the node that it knows", err)
@@ -199,7 +199,7 @@ func TestServingNodeLearnsWhoAsks(t *testing.T) {
 		return got.Nodes > 0 && got.Answers > 0 && n.asked["find_node"] > 0 && n.asked["ping"] > 0
 	}
 	for start := time.Now(); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Since(start) > 5*time.Second {
+		if time.Since(start) > patience {
 			t.Fatalf("%+v, asked %v: want a node, a ping to who asked, and find_node for the own id", n.s.Serving(), n.asked)
 		}
 	}
