@@ -181,9 +181,13 @@ func (s *igd) look(ctx context.Context) {
 
 // call performs an action of the service.
 func (s *igd) call(ctx context.Context, action string, in, out any) error {
-	client := soap.NewSOAPClient(s.control)
-	client.HTTPClient = guardedClient(s.gateway, maxSOAP)
-	if err := client.PerformActionCtx(ctx, s.urn, action, in, out); err != nil {
+	return perform(ctx, guardedClient(s.gateway, maxSOAP), s.control, s.urn, action, in, out)
+}
+
+func perform(ctx context.Context, with http.Client, control url.URL, urn, action string, in, out any) error {
+	client := soap.NewSOAPClient(control)
+	client.HTTPClient = with
+	if err := client.PerformActionCtx(ctx, urn, action, in, out); err != nil {
 		return fmt.Errorf("%s: %w", action, err)
 	}
 	return nil

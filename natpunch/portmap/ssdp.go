@@ -68,7 +68,7 @@ func findIGD(ctx context.Context, g Gateway) ([]location, error) {
 	}
 	end, again := time.Now().Add(searchFor), time.Now()
 	var found []location
-	buf := make([]byte, maxDatagram)
+	buf := make([]byte, maxDatagram+1)
 	for answers := 0; answers < maxAnswers && ctx.Err() == nil; {
 		now := time.Now()
 		if !now.Before(end) {
@@ -129,6 +129,9 @@ func sendSearches(conn *net.UDPConn, gateway netip.Addr) {
 // parseAnswer returns where an answer says that a gateway's description is. Answers that neither come from the gateway
 // nor speak of it are somebody else's.
 func parseAnswer(b []byte, from, gateway netip.Addr) (location, bool) {
+	if len(b) > maxDatagram {
+		return location{}, false
+	}
 	r, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(b)), nil)
 	if err != nil {
 		return location{}, false
