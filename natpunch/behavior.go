@@ -60,6 +60,8 @@ type FamilyStatus struct {
 	// Lifetime is how long a mapping lived that nothing refreshed, at least; zero
 	// is unknown.
 	Lifetime time.Duration `json:"lifetime,omitempty"`
+	// LifetimeDetail says why Lifetime is unknown although it was to be measured.
+	LifetimeDetail string `json:"lifetime_detail,omitempty"`
 	// Reflexive are this node's addresses as servers see them.
 	Reflexive []netip.AddrPort `json:"reflexive,omitempty"`
 	// Servers have answered; BehaviorDiscovery of them offer RFC 5780.

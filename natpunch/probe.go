@@ -43,7 +43,9 @@ type Probe struct {
 	actions  ProbeActions
 	changed  bool      // the test under way has something to look at
 	wake     time.Time // or has from then on; zero: no such time
-	test     int       // index in tests
+	stall    stall
+	test     int // index in tests
+	main     int // index of the port that the servers are searched from
 	find     finding
 	offer    *ask // the answer of the server whose other addresses are used; nil: none
 	filter   filterTest
@@ -70,6 +72,7 @@ type ProbeSend struct {
 type probePort struct {
 	asked, open, closed bool
 	local               uint16
+	touched             bool // by an answer that nobody waited for any more
 }
 
 type probeSession struct {
@@ -134,10 +137,11 @@ func (p *Probe) Receive(port int, from netip.AddrPort, datagram []byte) string {
 	from = plain(from)
 	i := slices.IndexFunc(p.asks, func(a *ask) bool { return a.id == b.id && a.accepts(port, from, b) })
 	if i < 0 {
+		p.touch(port, from)
 		return demux.DropUnsolicited
 	}
 	a := p.asks[i]
-	a.settled, a.misplaced = true, !b.request && from != a.from
+	a.settled, a.misplaced, a.refused = true, !b.request && from != a.from, b.failed
 	a.heard = !b.failed && !a.misplaced
 	a.mapped = b.mapped
 	if askable(a.to, b.other) {
@@ -150,6 +154,7 @@ func (p *Probe) Receive(port int, from netip.AddrPort, datagram []byte) string {
 
 // Advance returns what is to be done now.
 func (p *Probe) Advance(now time.Time) ProbeActions {
+	p.stall.notice(now)
 	for !p.Done() {
 		p.transmit(now)
 		if !p.changed && (p.wake.IsZero() || p.wake.After(now)) {
@@ -169,6 +174,7 @@ func (p *Probe) Advance(now time.Time) ProbeActions {
 	}
 	actions := p.actions
 	p.actions = ProbeActions{}
+	p.stall.expected, _ = p.Next()
 	return actions
 }
 
@@ -182,11 +188,22 @@ func (p *Probe) Next() (time.Time, bool) {
 	}
 	next := p.wake
 	for _, a := range p.asks {
-		if p.ports[a.port].open && (next.IsZero() || a.next.Before(next)) {
+		if p.ports[a.port].open && (!a.tried || a.due) && (next.IsZero() || a.next.Before(next)) {
 			next = a.next
 		}
 	}
 	return next, !next.IsZero()
+}
+
+// due tells whether a time has come, and has the test under way called then.
+func (p *Probe) due(now, at time.Time) bool {
+	if !at.After(now) {
+		return true
+	}
+	if p.wake.IsZero() || at.Before(p.wake) {
+		p.wake = at
+	}
+	return false
 }
 
 // openPort asks for one more port.

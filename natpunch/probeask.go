@@ -21,11 +21,15 @@ type ask struct {
 	at       int            // the port to which it has to come
 	returns  bool           // the request itself has to come there, turned back by the NAT
 
-	sent int
-	next time.Time
+	sent  int
+	next  time.Time
+	last  time.Time // when it was sent last
+	tried bool      // a trial says when it is sent: when due
+	due   bool
 
 	settled   bool // heard, refused or given up
 	heard     bool
+	refused   bool // by an error response
 	misplaced bool // the answer came, but not whence it was asked to
 	discover  bool
 	mapped    netip.AddrPort
@@ -37,7 +41,7 @@ func (p *Probe) ask(now time.Time, port int, to netip.AddrPort, q question) *ask
 	a := &ask{port: port, to: to, question: q, id: newSTUNID(p.random), from: to, at: port, next: now}
 	session := probeSession{port, to}
 	if _, known := p.sessions[session]; !known && len(p.sessions) >= maxProbeSessions || p.ports[port].closed {
-		a.settled = true
+		a.settled, p.changed = true, true
 		return a
 	}
 	p.sessions[session] = struct{}{}
@@ -65,15 +69,47 @@ func (p *Probe) transmit(now time.Time) {
 			port.asked = true
 			p.actions.Open = append(p.actions.Open, a.port)
 		case !port.open: // soon
-		case port.local == 0 || !a.next.After(now) && a.sent == len(probeGaps):
+		case port.local == 0:
 			a.settled, p.changed = true, true
-		case !a.next.After(now):
+		case a.tried && !a.due, a.next.After(now):
+		case a.sent == len(probeGaps) && !a.tried && p.stall.until.After(now):
+			a.next = p.stall.until
+		case a.sent == len(probeGaps) && !a.tried:
+			a.settled, p.changed = true, true
+		default:
 			p.actions.Send = append(p.actions.Send, ProbeSend{Port: a.port, To: a.to, Data: bindingRequest(a.id, a.question)})
-			a.next = now.Add(probeGaps[a.sent])
+			if a.due = false; !a.tried {
+				a.next = now.Add(probeGaps[a.sent])
+			}
+			a.last = now
 			a.sent++
 		}
 	}
 	p.asks = slices.DeleteFunc(p.asks, func(a *ask) bool { return a.settled })
+}
+
+const (
+	// late is more than a timer of a busy host is, and readFirst as long as is
+	// listened after such a pause.
+	late      = 100 * time.Millisecond
+	readFirst = 300 * time.Millisecond
+	// maxStalls bounds that, for a host that is never in time.
+	maxStalls = 50
+)
+
+// stall notices that this process was held up: what came meanwhile lies in the
+// sockets, and is read before anything is taken for lost.
+type stall struct {
+	expected time.Time // the next Advance; zero: none
+	until    time.Time // nothing is given up before
+	times    int
+}
+
+func (s *stall) notice(now time.Time) {
+	if !s.expected.IsZero() && now.Sub(s.expected) > late && s.times < maxStalls {
+		s.until = now.Add(readFirst)
+		s.times++
+	}
 }
 
 func allSettled(asks []*ask) bool {

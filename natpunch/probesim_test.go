@@ -3,6 +3,7 @@ package natpunch
 import (
 	"container/heap"
 	"encoding/binary"
+	"hash/fnv"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -15,7 +16,7 @@ import (
 // is none: the host has the outer address.
 type probeNAT struct {
 	mapping, filtering Behavior
-	pick               func(local uint16, taken func(uint16) bool) uint16
+	pick               func(local uint16, taken func(uint16) bool) uint16 // zero: no way out
 	hairpin            bool
 	lifetime           time.Duration // zero: long
 
@@ -57,7 +58,11 @@ func (n *probeNAT) outward(now time.Time, inner uint16, to netip.AddrPort) *natM
 		}
 		return false
 	}
-	m := &natMapping{inner: inner, outer: n.pick(inner, taken), to: to, sent: map[netip.AddrPort]bool{to: true}, used: now}
+	outer := n.pick(inner, taken)
+	if outer == 0 {
+		return nil
+	}
+	m := &natMapping{inner: inner, outer: outer, to: to, sent: map[netip.AddrPort]bool{to: true}, used: now}
 	n.mappings = append(n.mappings, m)
 	return m
 }
@@ -97,6 +102,18 @@ func sequential(next uint16, step func() int) func(uint16, func(uint16) bool) ui
 	return func(uint16, func(uint16) bool) uint16 {
 		next += uint16(step())
 		return next
+	}
+}
+
+// hashed gives each local port one of a few, and no way out where that is taken.
+func hashed(few uint16) func(uint16, func(uint16) bool) uint16 {
+	return func(local uint16, taken func(uint16) bool) uint16 {
+		h := fnv.New32a()
+		_, _ = h.Write([]byte{byte(local >> 8), byte(local)})
+		if port := 20000 + uint16(h.Sum32()%uint32(few)); !taken(port) {
+			return port
+		}
+		return 0
 	}
 }
 
@@ -165,6 +182,8 @@ type probeWorld struct {
 	nat     *probeNAT // nil: none
 	servers []*probeServer
 	loss    float64
+	jitter  time.Duration // each datagram may take that much longer, so that they overtake each other
+	stalls  time.Duration // the process is held up for 1-3 s, so often in the mean; zero: never
 	rng     *rand.Rand
 
 	now    time.Time
@@ -172,6 +191,9 @@ type probeWorld struct {
 	ports  map[int]uint16 // index to local port
 	opened int
 	before func() // each datagram out; nil: nothing
+
+	stall   time.Time // the next one
+	stalled time.Time // until then
 }
 
 type probeEvent struct {
@@ -196,8 +218,29 @@ func (e *probeEvents) Pop() any {
 
 func (w *probeWorld) later(d time.Duration, run func()) {
 	if w.rng.Float64() >= w.loss {
-		heap.Push(&w.queue, probeEvent{w.now.Add(d), w.opened<<20 + len(w.queue), run})
+		if w.jitter > 0 {
+			d += time.Duration(w.rng.Int64N(int64(w.jitter)))
+		}
+		w.at(w.now.Add(d), run)
 	}
+}
+
+func (w *probeWorld) at(at time.Time, run func()) {
+	heap.Push(&w.queue, probeEvent{at, w.opened<<20 + len(w.queue), run})
+}
+
+// holdUp has the process stall when it is time for that, and tells whether it does.
+func (w *probeWorld) holdUp() bool {
+	if w.stalls > 0 && !w.now.Before(w.stall) {
+		if !w.stall.IsZero() {
+			w.stalled = w.now.Add(time.Second + time.Duration(w.rng.Int64N(int64(2*time.Second))))
+		}
+		w.stall = w.now.Add(time.Duration(w.rng.ExpFloat64() * float64(w.stalls)))
+		if w.stall.Before(w.stalled) {
+			w.stall = w.stalled
+		}
+	}
+	return w.now.Before(w.stalled)
 }
 
 const probeDelay = 20 * time.Millisecond
@@ -213,7 +256,10 @@ func (w *probeWorld) run(p *Probe) (FamilyStatus, time.Duration) {
 		if steps > 100_000 {
 			w.t.Fatal("it does not come to an end")
 		}
-		a := p.Advance(w.now)
+		var a ProbeActions
+		if !w.holdUp() {
+			a = p.Advance(w.now)
+		}
 		for _, i := range a.Open {
 			w.opened++
 			w.ports[i] = uint16(20000 + 7*w.opened)
@@ -232,6 +278,9 @@ func (w *probeWorld) run(p *Probe) (FamilyStatus, time.Duration) {
 			return p.Result(), w.now.Sub(epoch)
 		}
 		next, ok := p.Next()
+		if ok && next.Before(w.stalled) {
+			next = w.stalled
+		}
 		if len(w.queue) > 0 && (!ok || w.queue[0].at.Before(next)) {
 			e := heap.Pop(&w.queue).(probeEvent)
 			w.now = e.at
@@ -254,7 +303,11 @@ func (w *probeWorld) outward(p *Probe, local uint16, to netip.AddrPort, data []b
 	}
 	from := netip.AddrPortFrom(natOuter, local)
 	if w.nat != nil {
-		from = netip.AddrPortFrom(natOuter, w.nat.outward(w.now, local, to).outer)
+		m := w.nat.outward(w.now, local, to)
+		if m == nil {
+			return
+		}
+		from = netip.AddrPortFrom(natOuter, m.outer)
 	}
 	if to.Addr() == natOuter {
 		if w.nat != nil && w.nat.hairpin {
@@ -274,6 +327,8 @@ func (w *probeWorld) outward(p *Probe, local uint16, to netip.AddrPort, data []b
 	}
 }
 
+// inward takes a datagram through the NAT. Of a process that stalls, what came
+// meanwhile is read last.
 func (w *probeWorld) inward(p *Probe, from, to netip.AddrPort, data []byte) {
 	local := to.Port()
 	if w.nat != nil {
@@ -284,7 +339,15 @@ func (w *probeWorld) inward(p *Probe, from, to netip.AddrPort, data []byte) {
 		local = m.inner
 	}
 	for i, port := range w.ports {
-		if port == local {
+		switch {
+		case port != local:
+		case w.now.Before(w.stalled):
+			w.at(w.stalled.Add(5*time.Millisecond), func() {
+				if w.ports[i] == local {
+					p.Receive(i, from, data)
+				}
+			})
+		default:
 			p.Receive(i, from, data)
 		}
 	}

@@ -177,6 +177,23 @@ func TestNATBehavior(t *testing.T) {
 	}
 }
 
+// A host's sockets do not get in each other's way where ports are hashed.
+func TestHashedPortsDiffer(t *testing.T) {
+	internet := New()
+	inside := internet.NAT("router", PortRestricted.HidePort()).Host("inside")
+	server := internet.Host("server")
+	server.Addresses = 2
+	build(t, internet)
+	p := newProber(t, server)
+	seen := make(map[netip.AddrPort]bool)
+	for i := range uint16(20) {
+		seen[p.mapped(p.socket(inside, 33000+619*i), 0, 0)] = true
+	}
+	if len(seen) != 20 {
+		t.Errorf("20 sockets are seen as %d", len(seen))
+	}
+}
+
 // Two NATs in a row behave like the stricter of both (carrier-grade NAT).
 func TestDoubleNAT(t *testing.T) {
 	for _, c := range []struct{ inner, outer, want NAT }{

@@ -20,7 +20,7 @@ func TestRouterMapsThePort(t *testing.T) {
 	c := w.join(w.Host("carol")) // whom both can reach, so that they know of each other
 	w.build()
 	const lifetime = time.Minute // renewed every half
-	gateway, err := home.StartGateway(w.within(10*time.Second), lab.GatewayConfig{MaxLifetime: lifetime})
+	gateway, err := home.StartGateway(w.within(30*time.Second), lab.GatewayConfig{MaxLifetime: lifetime})
 	w.must(err)
 	w.flags = []string{"--no-dht", "--no-stun", "--no-lan", "--no-spray"} // no other way to be direct
 	const port = "23456"
@@ -28,12 +28,12 @@ func TestRouterMapsThePort(t *testing.T) {
 	bootstrap := c.Host.IPv4()[0].String() + ":" + port
 	inner := netip.AddrPortFrom(a.Host.IPv4()[0], a.up("--bootstrap", bootstrap).Port)
 	mapped := func() bool {
-		ok, err := gateway.Mapped(w.within(5*time.Second), inner)
+		ok, err := gateway.Mapped(w.within(30*time.Second), inner)
 		w.must(err)
 		return ok
 	}
-	w.eventually(5*time.Second, "the router forwards the port", mapped)
-	w.eventually(5*time.Second, "status says so", func() bool {
+	w.eventually(30*time.Second, "the router forwards the port", mapped)
+	w.eventually(30*time.Second, "status says so", func() bool {
 		m := a.status().Self.PortMapping
 		return m != nil && len(m.Mappings) == 1 && m.Mappings[0].Usable && m.Detail != ""
 	})
@@ -41,8 +41,8 @@ func TestRouterMapsThePort(t *testing.T) {
 	t.Logf("%s: %s", a.status().Self.PortMapping.Mappings[0].Protocol, a.status().Self.PortMapping.Detail)
 
 	b.up("--bootstrap", bootstrap)
-	a.reach(b, 10*time.Second)
-	w.eventually(5*time.Second, "bob reaches alice at the mapped port", func() bool {
+	a.reach(b, 30*time.Second)
+	w.eventually(30*time.Second, "bob reaches alice at the mapped port", func() bool {
 		p, found := b.peer(a)
 		return found && p.Path == "direct" && p.Endpoint == at
 	})

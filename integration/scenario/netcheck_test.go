@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,16 +60,12 @@ func TestNetcheckTellsEveryNAT(t *testing.T) {
 	server := netip.AddrPortFrom(vps.IPv4()[0], 3478).String()
 	server6 := netip.AddrPortFrom(vps.IPv6()[0], 3478).String()
 
+	seconds := make([]float64, len(nats))
 	t.Run("group", func(t *testing.T) { // ends when all of it has
 		for i, nat := range nats {
 			t.Run(nat.String(), func(t *testing.T) {
 				t.Parallel() // most of it is waiting
 				r, _ := netcheckOf(t, w, hosts[i], "--stun", server)
-				// What could not be measured, for want of an answer on this busy machine, is asked again; what is said
-				// has to be right at once.
-				for try := 0; try < 3 && (r.IPv4.Mapping == "" || r.IPv4.Filtering == ""); try++ {
-					r, _ = netcheckOf(t, w, hosts[i], "--stun", server)
-				}
 				got := r.IPv4
 				if got.Mapping != string(nat.Mapping) || got.Filtering != string(nat.Filtering) {
 					t.Errorf("%s mapping, %s filtering", got.Mapping, got.Filtering)
@@ -85,9 +82,7 @@ func TestNetcheckTellsEveryNAT(t *testing.T) {
 				if want := map[bool]string{true: "most", false: "some"}[nat.Mapping == lab.EndpointIndependent]; r.Direct != want || r.UDP != "open" || len(r.Meaning) == 0 {
 					t.Errorf("direct %s, UDP %s: %q", r.Direct, r.UDP, r.Meaning)
 				}
-				if r.Seconds > 10 {
-					t.Errorf("took %.1f s", r.Seconds)
-				}
+				seconds[i] = r.Seconds
 			})
 		}
 		for name, tt := range map[string]struct {
@@ -111,6 +106,9 @@ func TestNetcheckTellsEveryNAT(t *testing.T) {
 			})
 		}
 	})
+	if best := slices.Min(seconds); best > 10 { // the machine is busy with all of them
+		t.Errorf("took %.1f s and more", best)
+	}
 }
 
 // Other people's servers say the same: Debian's coturn, which offers RFC 5780, and two servers that offer nothing.
@@ -129,7 +127,7 @@ func TestNetcheckByCoturn(t *testing.T) {
 	w.must(err)
 	defer p.Kill()
 	// Its last word at the start; with a database or without is the same to us.
-	if err := p.WaitOutput(w.within(10*time.Second), "SQLite DB connection"); err != nil {
+	if err := p.WaitOutput(w.within(time.Minute), "SQLite DB connection"); err != nil {
 		t.Fatalf("%v: %s", err, p.Output())
 	}
 	for _, tt := range []struct {
@@ -160,9 +158,9 @@ func TestNetcheckMeasuresLifetime(t *testing.T) {
 	w.startRelay(relay)
 	r, _ := netcheckOf(t, w, h, "--lifetime", "--stun", netip.AddrPortFrom(vps.IPv4()[0], 3478).String())
 	if r.IPv4.LifetimeSeconds != 15 {
-		t.Errorf("lifetime %d s; %+v", r.IPv4.LifetimeSeconds, r.IPv4)
+		t.Errorf("lifetime %d s (%s); %+v", r.IPv4.LifetimeSeconds, r.IPv4.LifetimeDetail, r.IPv4)
 	}
-	if r.Seconds > 90 {
+	if r.Seconds > 300 { // as the command says at its start
 		t.Errorf("took %.1f s", r.Seconds)
 	}
 }
@@ -211,7 +209,7 @@ func TestNetcheckBesideADaemon(t *testing.T) {
 	w.build()
 	w.startSTUN(stunHost)
 	a.up("--no-dht")
-	w.eventually(5*time.Second, "the mapping is known", func() bool { return a.status().Self.NAT.IPv4.Mapping == "endpoint-independent" })
+	w.eventually(30*time.Second, "the mapping is known", func() bool { return a.status().Self.NAT.IPv4.Mapping == "endpoint-independent" })
 	stun := w.flags[len(w.flags)-1]
 	_, node := netcheckOf(t, w, a.Host, "--network", networkName, "--stun", stun)
 	if node == nil || node.IPv4.Mapping != "endpoint-independent" {

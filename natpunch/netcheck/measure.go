@@ -111,6 +111,7 @@ func (f *family) run(ctx context.Context, settled func()) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
+		f.takeArrived()
 		for f.act(ctx, f.probe.Advance(time.Now())) {
 		}
 		f.mu.Lock()
@@ -133,6 +134,18 @@ func (f *family) run(ctx context.Context, settled func()) {
 		case <-timer.C:
 		case a := <-f.arrived:
 			f.probe.Receive(a.port, a.from, a.data)
+		}
+	}
+}
+
+// takeArrived takes what waits already: it comes before the time that is over.
+func (f *family) takeArrived() {
+	for {
+		select {
+		case a := <-f.arrived:
+			f.probe.Receive(a.port, a.from, a.data)
+		default:
+			return
 		}
 	}
 }

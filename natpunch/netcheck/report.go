@@ -47,6 +47,7 @@ type Family struct {
 	LowPort           uint16           `json:"low_port,omitempty"`
 	HighPort          uint16           `json:"high_port,omitempty"`
 	LifetimeSeconds   int              `json:"lifetime_seconds,omitempty"`
+	LifetimeDetail    string           `json:"lifetime_detail,omitempty"` // why it was looked for in vain
 	Reflexive         []netip.AddrPort `json:"reflexive,omitempty"`
 	Servers           int              `json:"servers"`
 	BehaviorDiscovery int              `json:"behavior_discovery"`
@@ -69,7 +70,7 @@ func (f *Family) take(s natpunch.FamilyStatus) {
 	}
 	f.PortPreserved, f.Hairpin, f.Step = s.PortPreserved, s.Hairpin, s.Step
 	f.LowPort, f.HighPort = s.Low, s.High
-	f.LifetimeSeconds = int(s.Lifetime / time.Second)
+	f.LifetimeSeconds, f.LifetimeDetail = int(s.Lifetime/time.Second), s.LifetimeDetail
 	f.Reflexive, f.Servers, f.BehaviorDiscovery, f.Detail = s.Reflexive, s.Servers, s.BehaviorDiscovery, s.Detail
 }
 

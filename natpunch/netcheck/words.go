@@ -34,6 +34,12 @@ func (r *Report) conclude() {
 	}
 	r.sayIPv6(say)
 	r.sayIPv4(say)
+	if r.IPv6.LifetimeDetail != "" {
+		say("Over IPv6 %s.", r.IPv6.LifetimeDetail)
+	}
+	if r.IPv4.LifetimeDetail != "" {
+		say("Over IPv4 %s.", r.IPv4.LifetimeDetail)
+	}
 	r.sayGateways(say)
 	if r.NAT64.IsValid() {
 		say("This network reaches IPv4 by NAT64, under %v.", r.NAT64)

@@ -32,6 +32,8 @@ func TestMeaning(t *testing.T) {
 	block.Low, block.High = 40000, 40999
 	short := nat(natpunch.EndpointIndependent, natpunch.EndpointIndependent)
 	short.Lifetime, short.Hairpin = 15*time.Second, &no
+	unmeasured := nat(natpunch.EndpointIndependent, natpunch.EndpointIndependent)
+	unmeasured.LifetimeDetail = "the lifetime is unknown: so it is"
 	open := natpunch.FamilyStatus{Mapping: natpunch.EndpointIndependent, Filtering: natpunch.EndpointIndependent, Translated: &no, Servers: 2}
 	firewall := open
 	firewall.Filtering = natpunch.AddressAndPortDependent
@@ -57,6 +59,7 @@ func TestMeaning(t *testing.T) {
 		"sequential":            {Report{}, sequential, "open", "some", []string{"counting down by 2"}},
 		"block":                 {Report{}, block, "open", "some", []string{"out of 40000 to 40999"}},
 		"short":                 {Report{}, short, "open", "most", []string{"does not hairpin", "after little more than 15s"}},
+		"unmeasured":            {Report{}, unmeasured, "open", "most", []string{"Over IPv4 the lifetime is unknown: so it is."}},
 		"mapped":                {Report{Gateways: gateway("9.9.9.9", true)}, nat(natpunch.AddressAndPortDependent, 0), "open", "all", []string{"maps ports by PCP: every host"}},
 		"mapped in vain":        {Report{Gateways: gateway("100.64.1.2", true)}, nat(natpunch.AddressAndPortDependent, 0), "open", "some", []string{"another NAT above"}},
 		"mapped elsewhere":      {Report{Gateways: gateway("9.9.9.8", true)}, nat(natpunch.AddressAndPortDependent, 0), "open", "some", []string{"another NAT above"}},
