@@ -143,7 +143,7 @@ func TestGatewayMaps(t *testing.T) {
 		config GatewayConfig
 		want   portmap.Protocol
 	}{
-		{"pcp", GatewayConfig{}, portmap.PCP},
+		{"pcp", GatewayConfig{NoUPnP: true}, portmap.PCP}, // which a busy router may offer sooner
 		{"igd2", GatewayConfig{NoPMP: true}, portmap.IGD2},
 		{"igd1", GatewayConfig{NoPMP: true, IGD1: true}, portmap.IGD1},
 	} {
@@ -243,27 +243,40 @@ func TestGatewayProbe(t *testing.T) {
 			ctx := within(t, patience)
 			g, err := home.StartGateway(ctx, c.config)
 			must(t, err)
-			p := startMapper(t, host, mapperTask{Gateway: gateway4(host), Probe: true})
-			if code, err := p.Wait(ctx); err != nil || code != 0 {
-				t.Fatalf("the probe ended with %d, %v: %s", code, err, p.Output())
-			}
-			var report portmap.Report
-			must(t, json.Unmarshal([]byte(p.stdout.String()), &report))
-			var works []string
-			for _, r := range report.Protocols {
-				if r.Error == "" {
-					works = append(works, fmt.Sprintf("%s %v", r.Protocol, r.External))
-				}
-			}
 			want := strings.ReplaceAll(c.want, "%v", home.PublicIPv4().String())
-			if got := strings.Join(works, ", "); got != want {
-				t.Errorf("these work: %s\nwant: %s\nreport: %+v\nminiupnpd says: %s", got, want, report, g.Output())
+			for try := 1; ; try++ {
+				got, report := probe(t, ctx, host)
+				if got == want {
+					break
+				}
+				if try == 5 || !strings.Contains(report, "no answer") { // in time, which a busy router may miss
+					t.Errorf("these work: %s\nwant: %s\nreport: %s\nminiupnpd says: %s", got, want, report, g.Output())
+					break
+				}
 			}
 			if rules, err := g.Rules(ctx); err != nil || strings.Contains(rules, "wan") {
 				t.Errorf("something is left behind: %s, %v", rules, err)
 			}
 		})
 	}
+}
+
+// probe returns which protocols work, with the address they tell, and the whole report.
+func probe(t *testing.T, ctx context.Context, h *Host) (works, report string) {
+	t.Helper()
+	p := startMapper(t, h, mapperTask{Gateway: gateway4(h), Probe: true})
+	if code, err := p.Wait(ctx); err != nil || code != 0 {
+		t.Fatalf("the probe ended with %d, %v: %s", code, err, p.Output())
+	}
+	var found portmap.Report
+	must(t, json.Unmarshal([]byte(p.stdout.String()), &found))
+	var list []string
+	for _, r := range found.Protocols {
+		if r.Error == "" {
+			list = append(list, fmt.Sprintf("%s %v", r.Protocol, r.External))
+		}
+	}
+	return strings.Join(list, ", "), fmt.Sprintf("%+v", found)
 }
 
 // A router that allows nothing is asked for one more port, and then left alone.
