@@ -26,7 +26,6 @@ func TestProbeOnRoughNetworks(t *testing.T) {
 		{0.3, 5 * time.Second, 0.2},
 	} {
 		t.Run(fmt.Sprintf("loss %v, stalls each %v", tt.loss, tt.stalls), func(t *testing.T) {
-			t.Parallel()
 			asked, unknown := 0, make(map[string]int)
 			for seed := range uint64(seeds) {
 				rng := rand.New(rand.NewPCG(seed, 77))
@@ -96,7 +95,6 @@ func TestProbeLifetimeOnRoughNetworks(t *testing.T) {
 		{0.3, 8 * time.Second, 0.6},
 	} {
 		t.Run(fmt.Sprintf("loss %v, stalls each %v", tt.loss, tt.stalls), func(t *testing.T) {
-			t.Parallel()
 			right, short, none := 0, 0, 0
 			for seed := range uint64(seeds) {
 				rng := rand.New(rand.NewPCG(seed, 78))

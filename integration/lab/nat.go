@@ -93,7 +93,7 @@ func (n NAT) ruleset(wan netip.Addr, lan netip.Prefix, gateway bool) (string, er
 	err := natTemplate.Execute(&b, map[string]any{
 		"WAN": wan, "LAN": lan, "NAT": n, "Gateway": gateway,
 		"FilterNone": n.Filtering == EndpointIndependent, "FilterAddress": n.Filtering == AddressDependent,
-		"Timeout":    int(n.learnedLifetime() / time.Second),
+		"Timeout": int(n.learnedLifetime() / time.Second),
 		// One socket in as many is left without a way out, where another has its port already.
 		"Hashed":     portMap(4096, func(i int) int { return 20011 + 11*(i*1597%4096) }),
 		"Sequential": portMap(4096, func(i int) int { return 30000 + i }),
