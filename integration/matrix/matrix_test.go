@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -14,24 +13,10 @@ import (
 var built programs
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (int, error) {
-	dir, err := os.MkdirTemp("", "credant-matrix-")
-	if err != nil {
-		return 0, fmt.Errorf("make directory for binaries: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	if built.node, built.relay, err = member.Programs(dir); err != nil {
-		return 0, err
-	}
-	return m.Run(), nil
+	os.Exit(member.Main(m, func(_, node, relay string) error {
+		built = programs{node: node, relay: relay}
+		return nil
+	}))
 }
 
 // buildWorld keeps a world until the test ends.

@@ -1,7 +1,6 @@
 package pages
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,38 +13,16 @@ import (
 var programs string
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (int, error) {
-	dir, err := os.MkdirTemp("", "credant-pages-")
-	if err != nil {
-		return 0, fmt.Errorf("make a folder for programs: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	built := filepath.Join(dir, "built")
-	programs = filepath.Join(dir, "bin")
-	for _, d := range []string{built, programs} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			return 0, err
+	os.Exit(member.Main(m, func(dir, node, relay string) error {
+		programs = filepath.Join(dir, "bin")
+		if err := os.Mkdir(programs, 0o755); err != nil {
+			return err
 		}
-	}
-	credant, relay, err := member.Programs(built)
-	if err != nil {
-		return 0, err
-	}
-	if err := writePrograms(programs, credant, relay); err != nil {
-		return 0, err
-	}
-	if err := writeSamba(programs); err != nil {
-		return 0, err
-	}
-	return m.Run(), nil
+		if err := writePrograms(programs, node, relay); err != nil {
+			return err
+		}
+		return writeSamba(programs)
+	}))
 }
 
 // readPages reads README.md and docs.

@@ -3,7 +3,6 @@ package scenario
 import (
 	"context"
 	"encoding/base64"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,24 +24,10 @@ import (
 var binary, relayBinary string
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (int, error) {
-	dir, err := os.MkdirTemp("", "credant-scenario-")
-	if err != nil {
-		return 0, fmt.Errorf("make directory for binaries: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	if binary, relayBinary, err = member.Programs(dir); err != nil {
-		return 0, err
-	}
-	return m.Run(), nil
+	os.Exit(member.Main(m, func(_, node, relay string) error {
+		binary, relayBinary = node, relay
+		return nil
+	}))
 }
 
 // inVM tells whether this is the emulated kernel, in which everything takes many times as long.
