@@ -32,7 +32,7 @@ const (
 	streamSize = 100
 	// streamHaste is what a sender that the machine kept waiting makes good. More would come as a burst, which fills
 	// queues that a steady stream never fills.
-	streamHaste = 20 * time.Millisecond
+	streamHaste = 50 * time.Millisecond
 	// streamBuffer is room for what comes while the machine keeps the receiver waiting, in bytes.
 	streamBuffer = 8 << 20
 )

@@ -11,7 +11,7 @@ import (
 const patience = time.Minute
 
 // tries is how often a promised time is measured at most.
-const tries = 4
+const tries = 5
 
 // soon measures what is promised to take no longer than limit, until it does. A busy machine makes a try slower than the
 // programs are, and none makes one quicker.

@@ -19,15 +19,17 @@ type mid struct {
 	a, b   *node
 }
 
-// midways are what may be between two nodes that reach each other directly, and how they may hear of each other once
-// they do not any more.
-var midways = []struct {
+// A midway is what may be between two nodes that reach each other directly, and how they may hear of each other once they
+// do not any more.
+type midway struct {
 	name     string
 	filtered bool // bob is behind a NAT that lets nobody in whom he has not sent to
 	relay    bool
 	member   bool // a third one, whom all can reach
 	dht      bool
-}{
+}
+
+var midways = []midway{
 	{name: "public"},
 	{name: "public and relay", relay: true},
 	{name: "filtered and relay", filtered: true, relay: true},
@@ -41,57 +43,66 @@ func eachMidway(t *testing.T, back func(*mid) time.Duration) {
 	for _, c := range midways {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel() // most of it is waiting
-			m := &mid{world: newWorld(t, "embedded")}
-			m.home = m.NAT("home", lab.PortRestricted.HidePort())
-			m.a = m.join(m.home.Host("alice"))
-			var dht *lab.Host
-			if c.dht {
-				dht = m.addDHT()
-			}
-			bob := m.Lab.Host
-			if c.filtered {
-				m.office = m.NAT("office", lab.PortRestricted.HidePort())
-				bob = m.office.Host
-			}
-			m.b = m.join(bob("bob"))
-			carol := m.b
-			if c.member {
-				carol = m.join(m.Host("carol"))
-			}
-			relay := m.relay(m.Host("vps"), "--no-dht")
-			m.build()
-			m.flags = onlyRelay
-			switch {
-			case c.dht:
-				m.flags = []string{"--no-stun", "--no-lan"}
-				m.startDHT(dht)
-			case c.relay:
-				m.startRelay(relay)
-				m.flags = append(onlyRelay, "--relay", relay.Address())
-			}
-			if c.member || !c.filtered {
-				const port = "23456"
-				carol.up("--port", port)
-				m.flags = append(m.flags, "--bootstrap", netip.AddrPortFrom(carol.Host.IPv4()[0], 23456).String())
-			}
-			m.a.up()
-			if carol != m.b {
-				m.a.reach(carol, 10*time.Second)
-			}
-			if c.filtered {
-				m.b.up()
-			}
 			soon(t, backAgain, "back", func() time.Duration {
-				m.b.reach(m.a, patience)
-				m.eventually(patience, "the path is direct", func() bool {
-					there, _ := m.a.peer(m.b)
-					back, _ := m.b.peer(m.a)
-					return there.Path == "direct" && back.Path == "direct"
-				})
-				return back(m)
+				m := newMid(t, c)
+				took := back(m)
+				m.end()
+				return took
 			})
 		})
 	}
+}
+
+// newMid returns when the pair's path is direct.
+func newMid(t *testing.T, c midway) *mid {
+	t.Helper()
+	m := &mid{world: newWorld(t, "embedded")}
+	m.home = m.NAT("home", lab.PortRestricted.HidePort())
+	m.a = m.join(m.home.Host("alice"))
+	var dht *lab.Host
+	if c.dht {
+		dht = m.addDHT()
+	}
+	bob := m.Lab.Host
+	if c.filtered {
+		m.office = m.NAT("office", lab.PortRestricted.HidePort())
+		bob = m.office.Host
+	}
+	m.b = m.join(bob("bob"))
+	carol := m.b
+	if c.member {
+		carol = m.join(m.Host("carol"))
+	}
+	relay := m.relay(m.Host("vps"), "--no-dht")
+	m.build()
+	m.flags = onlyRelay
+	switch {
+	case c.dht:
+		m.flags = []string{"--no-stun", "--no-lan"}
+		m.startDHT(dht)
+	case c.relay:
+		m.startRelay(relay)
+		m.flags = append(onlyRelay, "--relay", relay.Address())
+	}
+	if c.member || !c.filtered {
+		const port = "23456"
+		carol.up("--port", port)
+		m.flags = append(m.flags, "--bootstrap", netip.AddrPortFrom(carol.Host.IPv4()[0], 23456).String())
+	}
+	m.a.up()
+	if carol != m.b {
+		m.a.reach(carol, patience)
+	}
+	if c.filtered {
+		m.b.up()
+	}
+	m.b.reach(m.a, patience)
+	m.eventually(patience, "the path is direct", func() bool {
+		there, _ := m.a.peer(m.b)
+		back, _ := m.b.peer(m.a)
+		return there.Path == "direct" && back.Path == "direct"
+	})
+	return m
 }
 
 // flow is a stream from bob to alice that has run for a while.

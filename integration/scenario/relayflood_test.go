@@ -69,7 +69,7 @@ func TestRelayFlood(t *testing.T) {
 	high := func() uint16 { return uint16(1024 + random.IntN(64000)) }
 	var newcomers []*guest
 	sent := 0
-	took := w.paced(count, perSecond, func() error {
+	flood := func() error {
 		to := pick(at, fronts)
 		if sent++; sent == count/2 { // in the middle of it two of another network come
 			network, one, two := w.network(), keys.GenerateNode(), keys.GenerateNode()
@@ -102,10 +102,19 @@ func TestRelayFlood(t *testing.T) {
 		default:
 			return forger.send(netip.AddrPortFrom(relay, pick(at, fronts).Port()), to, at.made())
 		}
-	})
-	t.Logf("%d datagrams in %v", count, took.Round(time.Millisecond))
+	}
+	took := w.paced(count, perSecond, flood)
+	served := func() bool { return newcomers[0].served() && newcomers[1].served() }
+	for range 10 { // they had half of the flood for it; on a busy machine it goes on for them
+		if !served() {
+			took += w.paced(perSecond, perSecond, flood)
+		}
+	}
+	t.Logf("%d datagrams in %v", sent, took.Round(time.Millisecond))
 	for _, g := range newcomers {
-		w.ready(g, 100*time.Millisecond) // they had half of the flood for it
+		if !g.served() {
+			t.Errorf("a guest is not served: %+v", g.status())
+		}
 	}
 	grown := memoryKB(t, vps.Daemon(), "VmHWM") - resident
 	t.Logf("the relay grew by %d kB at most; %s", grown, about(w.metrics(vps)))

@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -101,26 +100,14 @@ func (g *guest) status() client.Status {
 	return g.client.Status()
 }
 
-// ready waits until the guest has its allocations bound on both sides, at most for limit.
-func (w *world) ready(g *guest, limit time.Duration) {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), scaled(limit))
-	defer cancel()
-	for {
-		s := g.status()
-		ready := s.Registered
-		for _, a := range s.Allocations {
-			ready = ready && a.Ready
-		}
-		if ready {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			w.t.Fatalf("a guest is not served within %v: %+v", scaled(limit), s)
-		case <-time.After(10 * time.Millisecond):
-		}
+// served tells whether the guest is registered and has its allocations bound on both sides.
+func (g *guest) served() bool {
+	s := g.status()
+	all := s.Registered
+	for _, a := range s.Allocations {
+		all = all && a.Ready
 	}
+	return all
 }
 
 // metrics are the relay's, by name and labels. It must serve them on metricsAt.

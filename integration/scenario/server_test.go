@@ -103,7 +103,8 @@ func seenBy(from *lab.Host, network string, server netip.Addr) (seen netip.Addr,
 	return seen, err
 }
 
-// reaches waits until the host reaches the server by TCP and UDP, and returns by which address it is seen.
+// reaches waits until the host reaches the server by TCP and UDP, at most for limit or patience, and returns by which
+// address it is seen.
 func (w *world) reaches(from *lab.Host, server netip.Addr, limit time.Duration) netip.Addr {
 	w.t.Helper()
 	var seen netip.Addr
@@ -114,7 +115,7 @@ func (w *world) reaches(from *lab.Host, server netip.Addr, limit time.Duration) 
 			if seen, err = seenBy(from, network, server); err == nil {
 				break
 			}
-			if time.Since(began) > scaled(limit) {
+			if time.Since(began) > scaled(max(limit, patience)) {
 				w.t.Fatalf("%s does not reach %s by %s: %v", from.Name, server, network, err)
 			}
 			time.Sleep(50 * time.Millisecond)
