@@ -30,9 +30,7 @@ type Job struct {
 
 	Stdout, Stderr io.Writer // nil discards
 	Memory         int       // MiB; zero is 2048
-	// CPUs of zero is 1. With more, each call from one to the other waits until the host has run both, and the guest
-	// does half as much with the same time of the host's.
-	CPUs int
+	CPUs           int       // zero is 1; see Processor
 	// Silence is how long a guest that works may be silent, zero the constant. See Run.
 	Silence time.Duration
 }
@@ -142,15 +140,6 @@ func (j Job) script() (string, error) {
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// Processor is what QEMU emulates well: without repeated moves of single bytes, each of which costs as much as one of
-// eight.
-const Processor = "max,la57=off,erms=off"
-
-// Emulated are words for the kernel of an emulated machine. Nobody attacks it, and the checks cost much. Two processors'
-// counters agree, as they are the host's, so that none needs to ask the emulator for the time, which costs a thousand
-// times as much. A timer that is late at the start is no reason to stop: the host is busy.
-const Emulated = "panic=-1 mitigations=off tsc=reliable no_timer_check"
-
 // arguments are QEMU's. File descriptors 3 to 6 are the host's ends of output, error, exit code and signs of life.
 func (j Job) arguments(dir string, kernel Kernel) []string {
 	memory, cpus := j.Memory, j.CPUs
@@ -164,13 +153,12 @@ func (j Job) arguments(dir string, kernel Kernel) []string {
 	if j.Results != "" {
 		line += " credant.results=" + j.Results
 	}
-	args := []string{
-		"-accel", "tcg,thread=multi", "-cpu", Processor,
-		"-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memory),
+	args := append(Processor(cpus),
+		"-m", strconv.Itoa(memory),
 		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot",
 		"-kernel", filepath.Join(kernel.Dir, "vmlinuz"), "-initrd", filepath.Join(dir, "initrd"), "-append", line,
 		"-device", "virtio-serial-pci",
-	}
+	)
 	share := func(tag, path, options string) {
 		args = append(args,
 			"-fsdev", "local,id="+tag+",path="+strings.ReplaceAll(path, ",", ",,")+",security_model=none,multidevs=remap"+options,
