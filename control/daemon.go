@@ -149,7 +149,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, ready func()) (
 	task("loop", d.loop)
 	task("cache", d.saver)
 	task("name server", d.naming.server.Run)
-	task("host's resolver", d.naming.pointHost)
+	task("host's resolver", d.pointHost)
 	task("sources", d.watchSources)
 	task("sleep", d.watchSleep)
 	task("local API", func(ctx context.Context) error { return localapi.Serve(ctx, listener, d) })

@@ -97,11 +97,27 @@ func (m *mesh) farewell() wire.Record {
 // stateFiles are the files of a network's folder, and what writing them in one
 // step leaves after a crash. Others are not touched: the folder's place is the
 // user's choice, and it may be more than this program's.
-var stateFiles = []string{
+var stateFiles = append([]string{
 	"network.key", "network.key-*", "node.key", "node.key-*", "node.key.of-another-machine-*",
-	"memory.json", "memory.json-*", "mappings.json", "mappings.json-*", "names.json", "names.json-*",
-	ownNamesFile, ownNamesFile + "-*", "blocked.json", "blocked.json-*", "resolver.json", "resolver.json-*", "routes.json", "routes.json-*",
-	"cache", ".cache.*", "log", "log.1",
+	"memory.json", "mappings.json", "names.json", ownNamesFile, "blocked.json", "resolver.json", "routes.json",
+	"cache", "log", "log.1",
+}, unfinished...)
+
+// unfinished are the files that a crash left in the middle of writing others, but for
+// keys, which another process may be storing.
+var unfinished = []string{
+	"memory.json-*", "mappings.json-*", "names.json-*", ownNamesFile + "-*", "blocked.json-*", "routes.json-*",
+	".cache.*", ".resolver.json.*",
+}
+
+// clearUnfinished deletes them, before the daemon writes any.
+func clearUnfinished(dir string) {
+	for _, pattern := range unfinished {
+		found, _ := filepath.Glob(filepath.Join(escapeGlob(dir), pattern)) // the patterns are well-formed
+		for _, path := range found {
+			_ = os.Remove(path) // it takes room, and that is all
+		}
+	}
 }
 
 // DeleteState deletes this host's keys and state of a network, and the folder if

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"path/filepath"
@@ -57,7 +58,7 @@ func resolverRecord(stateDir, network string) string {
 
 // pointHost keeps the host's resolver pointed at the server. A daemon that
 // detaches leaves it so, for the next one to take over.
-func (n *naming) pointHost(ctx context.Context) error {
+func (d *daemon) pointHost(ctx context.Context) error {
 	inner, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
 	stop := context.AfterFunc(ctx, func() {
@@ -68,7 +69,12 @@ func (n *naming) pointHost(ctx context.Context) error {
 		}
 	})
 	defer stop()
-	return n.host.Run(inner)
+	err := d.naming.host.Run(inner)
+	if err != nil && ctx.Err() != nil { // the end of everything, where nobody else tells
+		d.log.Warn("host's resolver not restored", "err", fmt.Errorf("%w: mend that, then run \"credant down\" again", err))
+		return nil
+	}
+	return err
 }
 
 // serves hears from the server where it could be had.

@@ -16,6 +16,7 @@ import (
 )
 
 func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon, error) {
+	clearUnfinished(networkDir(c.StateDir, c.Network))
 	id, notice, err := loadIdentity(c.StateDir, c.Network)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -241,14 +242,23 @@ func replaceFileDurably(path string, content []byte) error {
 func replaceFileBy(path string, content []byte, sync func(*os.File) error) error {
 	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-*")
 	if err != nil {
-		return err
+		return notWritten(path, err)
 	}
 	defer os.Remove(tmp.Name()) // gone already when all went well
 	_, err = tmp.Write(content)
-	if err := errors.Join(err, sync(tmp), tmp.Close()); err != nil {
-		return err
+	if err := cmp.Or(err, sync(tmp), tmp.Close()); err != nil {
+		return notWritten(path, err)
 	}
 	return os.Rename(tmp.Name(), path)
+}
+
+// notWritten names the file itself instead of the temporary one.
+func notWritten(path string, err error) error {
+	var of *os.PathError
+	if errors.As(err, &of) {
+		err = of.Err
+	}
+	return stateProblem("write "+path, err)
 }
 
 // randomPort picks a UDP port below Linux's default ephemeral range (32768 and

@@ -248,3 +248,20 @@ func TestDamagedMemory(t *testing.T) {
 		}
 	}
 }
+
+// What crashes left of files that were being written is gone after the next start; keys
+// that are set aside stay.
+func TestUnfinishedFilesAreCleared(t *testing.T) {
+	dir := t.TempDir()
+	stay := []string{"node.key.of-another-machine-7", "memory.json", "network.key-1", "resolver.json", "mine"}
+	for _, name := range append([]string{"memory.json-1", "names.json-22", ".cache.3", ".resolver.json.4"}, stay...) {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clearUnfinished(dir)
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != len(stay) {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
