@@ -17,6 +17,19 @@ func beginMark(network string) string {
 	return "# BEGIN credant " + network + ": removed when the network goes down"
 }
 
+// unended at the end of a begin mark says that the file's last line had no end: it is
+// to have none again.
+const unended = "; the line above had no end"
+
+func hasUnended(text []byte, network string) bool {
+	for line := range bytes.Lines(text) {
+		if isMark(line, "BEGIN", network) && bytes.HasSuffix(bytes.TrimSpace(line), []byte(unended)) {
+			return true
+		}
+	}
+	return false
+}
+
 func endMark(network string) string { return "# END credant " + network }
 
 // isMark tells a mark of the network from one of another whose name is longer.
@@ -66,15 +79,23 @@ func isOurs(line []byte, domain string) bool {
 // place or at the end, and without it where there are none.
 func editHosts(text []byte, network, domain string, lines []string) []byte {
 	before, after := splitHosts(text, network, domain)
+	ended := !hasUnended(text, network)
 	if len(lines) == 0 {
+		if !ended && len(after) == 0 {
+			before = bytes.TrimSuffix(before, []byte("\n"))
+		}
 		return append(before, after...)
 	}
 	if n := len(before); n > 0 && before[n-1] != '\n' {
-		before = append(before, '\n')
+		before, ended = append(before, '\n'), false
 	}
 	var b bytes.Buffer
 	b.Write(before)
-	b.WriteString(beginMark(network) + "\n")
+	b.WriteString(beginMark(network))
+	if !ended {
+		b.WriteString(unended)
+	}
+	b.WriteString("\n")
 	for _, line := range lines {
 		b.WriteString(line + "\n")
 	}

@@ -11,12 +11,15 @@ import (
 
 func TestEditHosts(t *testing.T) {
 	begin, end := beginMark("home")+"\n", endMark("home")+"\n"
+	unendedBegin := beginMark("home") + unended + "\n"
 	other := beginMark("home2") + "\n10.30.0.7\tnas.home2.internal\n" + endMark("home2") + "\n"
 	const ours = "10.20.0.7\tnas.home.internal nas\n"
 	for _, c := range []struct{ name, text, want, removed string }{
 		{"empty", "", begin + ours + end, ""},
 		{"appended", "127.0.0.1 localhost\n", "127.0.0.1 localhost\n" + begin + ours + end, "127.0.0.1 localhost\n"},
-		{"no end of line", "127.0.0.1 localhost", "127.0.0.1 localhost\n" + begin + ours + end, "127.0.0.1 localhost"},
+		{"no end of line", "127.0.0.1 localhost", "127.0.0.1 localhost\n" + unendedBegin + ours + end, "127.0.0.1 localhost"},
+		{"no end of line, once more", "127.0.0.1 localhost\n" + unendedBegin + "10.20.0.1 old.home.internal\n" + end, "127.0.0.1 localhost\n" + unendedBegin + ours + end, "127.0.0.1 localhost"},
+		{"no end of line, and more since", "a\n" + unendedBegin + "10.20.0.1 old.home.internal\n" + end + "b\n", "a\n" + unendedBegin + ours + end + "b\n", "a\nb\n"},
 		{"in its place", "a\n" + begin + "10.20.0.1 old.home.internal\n" + end + "b\n", "a\n" + begin + ours + end + "b\n", "a\nb\n"},
 		{"a person's line within", "a\n" + begin + "192.0.2.1 mine\n" + end, "a\n" + begin + ours + end + "192.0.2.1 mine\n", "a\n192.0.2.1 mine\n"},
 		{"no end", "a\n" + begin + "10.20.0.1 old.home.internal\nb\n", "a\n" + begin + ours + end + "b\n", "a\nb\n"},

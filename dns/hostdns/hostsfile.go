@@ -81,10 +81,10 @@ func (h hostsFile) lock(ctx context.Context) (*os.File, error) {
 	for {
 		f, err := h.open()
 		if errors.Is(err, unix.EROFS) || errors.Is(err, os.ErrPermission) {
-			return nil, fmt.Errorf("open %s: %w: let it be written (lsattr and findmnt tell what forbids it)", h.path, err)
+			return nil, fmt.Errorf("open %s: %w (lsattr and findmnt tell what forbids that it is written)", h.path, bare(err))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("open %s: %w", h.path, err)
+			return nil, fmt.Errorf("open %s: %w", h.path, bare(err))
 		}
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
@@ -144,17 +144,27 @@ func (h hostsFile) write(f *os.File, have, want []byte) error {
 		return err
 	}
 	h.before("journal")
-	if err := writeJournal(path, journal{Have: have, Want: want}); err != nil {
+	// Names are taken away also where there is no room for the copy: they would stay for
+	// good, while a crash in that very moment is not likely.
+	if err := writeJournal(path, journal{Have: have, Want: want}); err != nil && len(want) >= len(have) {
 		return fmt.Errorf("keep a copy of %s before it is changed: %w", h.path, err)
 	}
-	if err := h.overwrite(f, have, want); err != nil {
-		return err
+	failed := h.overwrite(f, have, want)
+	if failed != nil && !h.restored(f, have, want) {
+		return failed // the copy may be of use yet
 	}
 	h.before("remove journal")
-	if err := os.Remove(path); err != nil {
-		return fmt.Errorf("remove the copy of %s: %w", h.path, err)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return errors.Join(failed, fmt.Errorf("remove the copy of %s: %w", h.path, bare(err)))
 	}
-	return nil
+	return failed
+}
+
+// restored undoes a write that found no room. What was there before has its room still.
+func (h hostsFile) restored(f *os.File, have, want []byte) bool {
+	from := commonPrefix(have, want)
+	_, err := f.WriteAt(have[from:], int64(from))
+	return errors.Join(err, f.Truncate(int64(len(have)))) == nil
 }
 
 // overwrite touches nothing before the first difference: as long as the block is
@@ -163,17 +173,17 @@ func (h hostsFile) overwrite(f *os.File, have, want []byte) error {
 	from := commonPrefix(have, want)
 	h.before("write")
 	if _, err := f.WriteAt(want[from:], int64(from)); err != nil {
-		return fmt.Errorf("write %s: %w", h.path, err)
+		return fmt.Errorf("write %s: %w", h.path, bare(err))
 	}
 	h.before("truncate")
 	if len(want) < len(have) {
 		if err := f.Truncate(int64(len(want))); err != nil {
-			return fmt.Errorf("shorten %s: %w", h.path, err)
+			return fmt.Errorf("shorten %s: %w", h.path, bare(err))
 		}
 	}
 	h.before("sync")
 	if err := f.Sync(); err != nil {
-		return fmt.Errorf("write %s: %w", h.path, err)
+		return fmt.Errorf("write %s: %w", h.path, bare(err))
 	}
 	return nil
 }
@@ -214,6 +224,11 @@ func (h hostsFile) recover(f *os.File) error {
 	path, err := h.journalPath(f)
 	if err != nil {
 		return err
+	}
+	// Nobody else writes one now, so these are what crashes left.
+	left, _ := filepath.Glob(temporary(path))
+	for _, l := range left {
+		_ = os.Remove(l) // it costs some room, no more
 	}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -268,26 +283,4 @@ func commonPrefix(a, b []byte) int {
 		}
 	}
 	return n
-}
-
-// replaceFile writes a file of ours so that it is there whole or not at all.
-func replaceFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

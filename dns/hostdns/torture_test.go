@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -14,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // writerEnv makes this binary a daemon that changes its block under this root
@@ -204,8 +207,68 @@ func TestHostsIsWrittenInPlace(t *testing.T) {
 	if !os.SameFile(before, after) {
 		t.Error("another file is in its place")
 	}
-	want := "127.0.0.1 localhost\n" + beginMark("home") + "\n10.20.0.7\tnas.home.internal nas\n" + endMark("home") + "\n"
+	want := "127.0.0.1 localhost\n" + beginMark("home") + unended + "\n10.20.0.7\tnas.home.internal nas\n" + endMark("home") + "\n"
 	if got := read(t, h.path); got != want {
 		t.Errorf("it is %s", got)
+	}
+	_, _, err = h.apply(t.Context(), nil)
+	must(t, err)
+	if got := read(t, h.path); got != "127.0.0.1 localhost" {
+		t.Errorf("in the end it is %q", got)
+	}
+}
+
+// Where the disk of /etc/hosts is full, the file stays as it was; where the one of the
+// copy is, names are not added, but are taken away.
+func TestFullDisks(t *testing.T) {
+	if !inHost(t) {
+		return
+	}
+	for _, full := range []string{"/etc", "/state"} {
+		root, h := makeHosts(t, usersLines)
+		must(t, os.MkdirAll(root+"/small", 0o700))
+		must(t, unix.Mount("tmpfs", root+"/small", "tmpfs", 0, "size=256k"))
+		must(t, os.CopyFS(root+"/small", os.DirFS(root+full)))
+		must(t, unix.Mount(root+"/small", root+full, "", unix.MS_BIND, ""))
+		t.Cleanup(func() {
+			for _, dir := range []string{full, "/small"} {
+				must(t, unix.Unmount(root+dir, unix.MNT_DETACH))
+			}
+		})
+		must(t, os.WriteFile(root+full+"/fill", nil, 0o600))
+		fill := func() {
+			f, err := os.OpenFile(root+full+"/fill", os.O_WRONLY|os.O_APPEND, 0)
+			must(t, err)
+			for err == nil {
+				_, err = f.Write(make([]byte, 4096))
+			}
+			must(t, f.Close())
+		}
+		_, _, err := h.apply(t.Context(), someEntries("home", 3))
+		must(t, err)
+		few := read(t, h.path)
+		fill()
+		errs := map[string]bool{}
+		for range 3 {
+			_, _, err := h.apply(t.Context(), someEntries("home", 400))
+			if !errors.Is(err, unix.ENOSPC) {
+				t.Fatalf("%s is full: %v", full, err)
+			}
+			errs[err.Error()] = true
+		}
+		if got := read(t, h.path); got != few {
+			t.Errorf("%s is full: the file is\n%s", full, got)
+		}
+		if len(errs) != 1 {
+			t.Errorf("%s is full, said each time anew: %v", full, errs)
+		}
+		_, _, err = h.apply(t.Context(), nil)
+		must(t, err)
+		if got := read(t, h.path); got != usersLines {
+			t.Errorf("%s is full: in the end it is\n%s", full, got)
+		}
+		if left, _ := filepath.Glob(h.journal + "/.*journal*"); len(left) > 0 {
+			t.Errorf("%s is full: left %q", full, left)
+		}
 	}
 }
