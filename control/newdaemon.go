@@ -49,7 +49,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 	}
 	d := &daemon{
 		config: c, own: own, log: c.Log, started: time.Now(), released: time.Now(), memory: remembered,
-		events: newEventLog(), drops: newDrops(),
+		events: newEventLog(), drops: newDrops(), seek: seek{news: make(chan struct{}, 1)},
 		hints: make(chan hint, hintQueue), views: make(chan view, 64), calls: make(chan func()), woken: make(chan struct{}, 1), saves: make(chan discovery.Cache, 1),
 	}
 	for _, text := range []string{notice, forgot, unnamed} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -82,8 +83,13 @@ func (d *daemon) seekRelays(now time.Time) {
 			d.sources.dht.Wake()
 		}
 	}
-	if lost := d.mesh.relays.lost(now); len(lost) > 0 || d.seek.lost.Load() != nil {
+	lost := d.mesh.relays.lost(now)
+	if before := d.seek.lost.Load(); before == nil && len(lost) > 0 || before != nil && !slices.Equal(*before, lost) {
 		d.seek.lost.Store(&lost)
+		select {
+		case d.seek.news <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -91,40 +97,49 @@ func (d *daemon) seekRelays(now time.Time) {
 type seek struct {
 	network, strangers atomic.Bool // relays of this network, and everyone's
 	lost               atomic.Pointer[[]relaywire.ServerPublic]
+	news               chan struct{} // of lost; holds one
 }
 
 const (
-	lostEvery = 20 * time.Second
-	lostCheck = time.Minute     // whether one is lost at all
-	lostAgain = 2 * time.Minute // between two look-ups of one relay
+	lostEvery = 20 * time.Second // while one is
+	// Between two look-ups of one relay it is twice as long each time, up to this:
+	// the first may come before the relay has told the DHT.
+	lostAgain = 2 * time.Minute
 )
 
 // findLost looks up where relays are that do not answer any more where they were:
 // they say so in the DHT, under their key.
 func (d *daemon) findLost(ctx context.Context) error {
-	asked := make(map[relaywire.ServerPublic]time.Time)
-	every := time.NewTicker(lostCheck)
-	defer every.Stop()
+	type search struct {
+		next  time.Time
+		pause time.Duration
+	}
+	asked := make(map[relaywire.ServerPublic]search)
+	again := time.NewTimer(0)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-every.C:
+		case <-d.seek.news:
+		case <-again.C:
 		}
 		lost := d.seek.lost.Load()
 		if lost == nil || len(*lost) == 0 {
-			every.Reset(lostCheck)
+			clear(asked)
 			continue
 		}
-		every.Reset(lostEvery)
+		again.Reset(lostEvery)
 		for _, key := range *lost {
-			if last, ok := asked[key]; ok && time.Since(last) < lostAgain {
+			before := asked[key]
+			if time.Now().Before(before.next) {
 				continue
 			}
 			if len(asked) >= 2*maxRelays {
 				clear(asked)
 			}
-			asked[key] = time.Now()
+			pause := min(max(lostEvery, 2*before.pause), lostAgain)
+			asked[key] = search{time.Now().Add(pause), pause}
 			if err := d.findRelay(ctx, key); err != nil {
 				d.log.Debug("look a relay up", "key", key, "err", err)
 			}

@@ -134,6 +134,22 @@ func TestRecheck(t *testing.T) {
 	}
 }
 
+// A relay that does not answer is down, however often somebody suspects it.
+func TestSuspectedAgainAndAgain(t *testing.T) {
+	w := newWorld(t, 1)
+	a, _ := pairUp(w, main4)
+	w.run(10 * time.Second)
+	a.forget()
+	w.relay.dead = true
+	for range 5 {
+		a.client.Recheck(w.now)
+		w.run(2 * time.Second)
+	}
+	if down := told[Down](a); len(down) != 1 {
+		t.Errorf("told %+v", a.said)
+	}
+}
+
 // The NAT maps the port to another one, and nobody says so: the first packet
 // that the relay does not know brings a reset, and the pair is bound again two
 // round trips later.

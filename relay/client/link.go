@@ -18,6 +18,9 @@ var askAfter = [...]time.Duration{
 const (
 	// asksUnanswered say that nobody is there: 3.85 s.
 	asksUnanswered = 5
+	// askedInVain says so too, where the asks are begun anew again and again: by
+	// who suspects the relay.
+	askedInVain = 6 * time.Second
 	// preferIPv6 is its head start (RFC 8305 gives more, but a UDP answer costs
 	// no connection).
 	preferIPv6 = 50 * time.Millisecond
@@ -39,6 +42,7 @@ type link struct {
 	asks  []*asking // none: not asking
 	began time.Time // of the asks
 	older time.Time // of those before
+	vain  time.Time // since when there were always some
 	again time.Time // to ask then; zero: not
 	over  time.Time // when the relay will have stopped, as it says; zero: it does not
 
@@ -103,6 +107,9 @@ func (a *asking) open(now time.Time, b []byte, want wire.ServerPublic) (wire.Cha
 
 // ask begins to ask at all addresses.
 func (l *link) ask(now time.Time) {
+	if len(l.asks) == 0 {
+		l.vain = now
+	}
 	l.asks, l.again, l.over = nil, time.Time{}, time.Time{}
 	l.older, l.began = l.began, now
 	addrs := slices.Clone(l.addrs)
@@ -151,7 +158,7 @@ func (c *Client) advanceLink(now time.Time) {
 		if !a.isDue(now) {
 			continue
 		}
-		if a.n >= asksUnanswered && l.state != StateDown {
+		if l.state != StateDown && (a.n >= asksUnanswered || a.n > 0 && now.Sub(l.vain) >= askedInVain) {
 			c.down(now, a.unanswered())
 			break // asks have begun anew, or go on
 		}
