@@ -22,7 +22,8 @@ type Config struct {
 	// at an own address is answered. The zero value is 3478 and 3479.
 	Fronts []uint16
 	// Locals are the addresses by which clients reach the relay: one or two a
-	// family, wire.MaxAddrs at most. Behind a NAT they are the outer ones.
+	// family, wire.MaxAddrs at most. Behind a NAT they are the outer ones. Move
+	// changes them.
 	Locals []netip.Addr
 	// Allow names the networks that are served, within Member. Where it is empty
 	// everybody is, within Stranger.
@@ -49,14 +50,17 @@ func (c Config) fill() Config {
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
-	var locals []netip.Addr
-	for _, a := range c.Locals {
+	c.Locals = usable(c.Locals)
+	return c.fillQuotas()
+}
+
+func usable(addrs []netip.Addr) (locals []netip.Addr) {
+	for _, a := range addrs {
 		if a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && len(locals) < wire.MaxAddrs {
 			locals = append(locals, a.Unmap().WithZone(""))
 		}
 	}
-	c.Locals = locals
-	return c.fillQuotas()
+	return locals
 }
 
 func (c Config) fillQuotas() Config {

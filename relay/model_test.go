@@ -243,12 +243,31 @@ func (w *randomWorld) step() string {
 	case n < 92 && len(w.flows) > 0:
 		w.count()
 		return "packets"
+	case n < 93:
+		return w.loseAddress()
 	case n < 98:
 		w.pass(time.Duration(w.rng.IntN(20)) * time.Second)
 		return "pass"
 	}
 	w.pass(time.Duration(w.rng.IntN(200)) * time.Second)
 	return "pass long"
+}
+
+// loseAddress takes an address from the relay, and gives it back at once.
+func (w *randomWorld) loseAddress() string {
+	locals := []netip.Addr{front4.Addr(), front6.Addr()}
+	gone := locals[w.rng.IntN(2)]
+	w.m.advance(w.now)
+	w.s.Move(w.now, locals, []netip.Addr{gone})
+	w.advance()
+	for _, p := range w.m.pairs {
+		for i := range p.from {
+			if p.from[i].IsValid() && p.at[i].Addr() == gone {
+				p.from[i], p.touched = netip.AddrPort{}, w.now
+			}
+		}
+	}
+	return "loseAddress"
 }
 
 func (w *randomWorld) register(a *client) string {

@@ -3,7 +3,6 @@ package relayd
 import (
 	"cmp"
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -29,26 +28,38 @@ func private(a netip.Addr) bool {
 	return a.IsPrivate() || a.IsLoopback() || sharedAddressSpace.Contains(a)
 }
 
-// choose returns the addresses to serve on, IPv4 first, and those of the same
-// kind for which there is no room. routed are those from which the host itself
-// speaks to the internet, at most one a family.
+// choice is what addresses are for, IPv4 first.
+type choice struct {
+	serve []netip.Addr // to have sockets on
+	tell  []netip.Addr // of those, what nodes are told of; empty where serve is
+	left  []netip.Addr // of the same kind, for which there is no room
+}
+
+// choose says which addresses to serve on. routed are those from which the host
+// itself speaks to the internet, at most one a family; served are those of before.
 //
 // Of each family it takes the global ones, the routed one first. Where there are
 // none, as in clouds that translate addresses one to one, it takes the private
 // one from which the default route leaves; without a default route, any that is
 // not a tunnel's.
-func choose(all []hostAddress, routed []netip.Addr) (chosen, left []netip.Addr) {
+//
+// What is served and still fit comes before all others, so that pairs keep their
+// ports. What no longer is, such as the address of a deprecated prefix, is served
+// on where there is room, until it goes, and not told; and what has gone, until
+// another comes: it may be back in a moment.
+func choose(all []hostAddress, routed, served []netip.Addr) (c choice) {
 	for _, is4 := range []bool{true, false} {
 		var global, inside []netip.Addr
 		own := func(a netip.Addr) bool { return a.IsValid() && a.Is4() == is4 }
 		at := slices.IndexFunc(routed, own)
+		fresh := !slices.ContainsFunc(served, own) // a default route can be away for a moment
 		for _, h := range all {
 			switch a := h.addr; {
 			case !own(a), h.tentative, h.passing, !a.IsGlobalUnicast():
 			case slices.Contains(global, a), slices.Contains(inside, a): // on a second interface
 			case !private(a):
 				global = append(global, a)
-			case at >= 0 && routed[at] == a, at < 0 && !h.tunnel:
+			case at >= 0 && routed[at] == a, at < 0 && !h.tunnel && (fresh || slices.Contains(served, a)):
 				inside = append(inside, a)
 			}
 		}
@@ -56,17 +67,34 @@ func choose(all []hostAddress, routed []netip.Addr) (chosen, left []netip.Addr) 
 		if len(list) == 0 {
 			list = inside
 		}
-		first := func(a netip.Addr) int {
-			if slices.Contains(routed, a) {
-				return 0
-			}
-			return 1
-		}
-		slices.SortStableFunc(list, func(a, b netip.Addr) int { return cmp.Compare(first(a), first(b)) })
 		most := min(len(list), perFamily)
-		chosen, left = append(chosen, list[:most]...), append(left, list[most:]...)
+		preferred(list, routed)
+		preferred(list, served)
+		preferred(list[:most], routed)
+		serve := slices.Clone(list[:most])
+		for _, a := range served {
+			here := slices.ContainsFunc(all, func(h hostAddress) bool { return h.addr == a })
+			if own(a) && !slices.Contains(serve, a) && (here && len(serve) < perFamily || most == 0) {
+				serve = append(serve, a)
+			}
+		}
+		c.serve, c.tell, c.left = append(c.serve, serve...), append(c.tell, list[:most]...), append(c.left, list[most:]...)
 	}
-	return chosen, left
+	if len(c.tell) == 0 {
+		c.tell = c.serve
+	}
+	return c
+}
+
+// preferred puts first what is in wanted.
+func preferred(list, wanted []netip.Addr) {
+	rank := func(a netip.Addr) int {
+		if slices.Contains(wanted, a) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(list, func(a, b netip.Addr) int { return cmp.Compare(rank(a), rank(b)) })
 }
 
 // routedAddresses are the addresses from which the host speaks to the internet.
@@ -87,13 +115,13 @@ func routedAddresses() []netip.Addr {
 	return out
 }
 
-var errNoAddress = errors.New("this host has no address that others could reach: bring its network up, or name an address with --listen")
-
 const (
 	// settleFor covers duplicate address detection, a second or two after the
 	// link came up.
 	settleFor   = 4 * time.Second
 	settleEvery = 100 * time.Millisecond
+	// waitEvery is how often a host is looked at that has no address yet.
+	waitEvery = time.Second
 )
 
 func anyTentative(all []hostAddress) bool {
@@ -106,8 +134,15 @@ const resolveWithin = 3 * time.Second
 // outerAddresses are those that nodes are told of: what --advertise names, else
 // the own ones, those alone that mean something on the internet where there are
 // any.
-func outerAddresses(ctx context.Context, c Config, locals []netip.Addr) []netip.Addr {
-	var out []netip.Addr
+func outerAddresses(advertised, told []netip.Addr) []netip.Addr {
+	if len(advertised) > 0 {
+		return advertised
+	}
+	return globalOr(told)
+}
+
+// advertised resolves what --advertise names.
+func advertised(ctx context.Context, c Config) (out []netip.Addr) {
 	ctx, cancel := context.WithTimeout(ctx, resolveWithin)
 	defer cancel()
 	for _, host := range c.Advertise {
@@ -121,10 +156,7 @@ func outerAddresses(ctx context.Context, c Config, locals []netip.Addr) []netip.
 			}
 		}
 	}
-	if len(out) > 0 {
-		return out
-	}
-	return globalOr(locals)
+	return out
 }
 
 // globalOr returns the addresses that mean something on the internet, or all

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -11,24 +12,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// findAddresses returns the addresses to serve on, and those left out. It waits
-// a little for addresses that are just coming up.
-func findAddresses(ctx context.Context) (chosen, left []netip.Addr, err error) {
+// findAddresses returns the addresses to begin with. It waits a little for those
+// that are just coming up, and for as long as there are none.
+func findAddresses(ctx context.Context, log *slog.Logger) (choice, error) {
+	warned := false
 	for end := time.Now().Add(settleFor); ; {
 		all, err := hostAddresses()
 		if err != nil {
-			return nil, nil, err
+			return choice{}, err
 		}
+		pause := settleEvery
 		if !anyTentative(all) || time.Now().After(end) {
-			if chosen, left = choose(all, routedAddresses()); len(chosen) == 0 {
-				return nil, nil, errNoAddress
+			if c := choose(all, routedAddresses(), nil); len(c.serve) > 0 {
+				return c, nil
 			}
-			return chosen, left, nil
+			if !warned {
+				warned = true
+				log.Warn("this host has no address that others could reach; waiting for one: bring its network up, or name an address with --listen")
+			}
+			pause = waitEvery
 		}
 		select {
 		case <-ctx.Done():
-			return nil, nil, context.Cause(ctx)
-		case <-time.After(settleEvery):
+			return choice{}, context.Cause(ctx)
+		case <-time.After(pause):
 		}
 	}
 }
@@ -66,34 +73,4 @@ func hostAddresses() ([]hostAddress, error) {
 		}
 	}
 	return out, nil
-}
-
-// watchEvery is how often the host's addresses are looked at.
-const watchEvery = time.Minute
-
-// watchAddresses says when the addresses to serve on are others than at the
-// start. Sockets and the engine hold to those, so a restart is needed.
-func (d *daemon) watchAddresses(ctx context.Context) error {
-	every := time.NewTicker(watchEvery)
-	defer every.Stop()
-	before := d.locals
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-every.C:
-		}
-		all, err := hostAddresses()
-		if err != nil {
-			d.log.Debug("look at the host's addresses", "err", err)
-			continue
-		}
-		now, _ := choose(all, routedAddresses())
-		if !sameSet(now, before) {
-			before = now
-			if !sameSet(now, d.locals) {
-				d.log.Warn("the host's addresses have changed: restart to serve on them", "served", join(d.locals, " "), "found", join(now, " "))
-			}
-		}
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -67,15 +68,76 @@ func TestChoose(t *testing.T) {
 			for _, a := range tt.routed {
 				routed = append(routed, netip.MustParseAddr(a))
 			}
-			chosen, left := choose(tt.all, routed)
-			if got := texts(chosen); !slices.Equal(got, tt.want) {
-				t.Errorf("chose %v, want %v", got, tt.want)
+			c := choose(tt.all, routed, nil)
+			if got := texts(c.serve); !slices.Equal(got, tt.want) || !slices.Equal(c.serve, c.tell) {
+				t.Errorf("chose %v and tells %v, want %v", got, c.tell, tt.want)
 			}
-			if got := texts(left); !slices.Equal(got, tt.left) {
+			if got := texts(c.left); !slices.Equal(got, tt.left) {
 				t.Errorf("left out %v, want %v", got, tt.left)
 			}
 		})
 	}
+}
+
+// What is served stays while it can.
+func TestChooseAgain(t *testing.T) {
+	has := func(texts ...string) (out []hostAddress) {
+		for _, s := range texts {
+			bare := strings.TrimRight(s, "~") // deprecated
+			out = append(out, hostAddress{addr: netip.MustParseAddr(bare), passing: bare != s})
+		}
+		return out
+	}
+	list := func(texts ...string) []string { return texts }
+	for name, tt := range map[string]struct {
+		all                        []hostAddress
+		routed, served, want, tell []string
+	}{
+		"another in its place": {has("203.0.113.6"), nil, list("203.0.113.5"), list("203.0.113.6"), list("203.0.113.6")},
+		"IPv6 after IPv4": {
+			has("203.0.113.5", "2001:db8::5"), nil, list("203.0.113.5"),
+			list("203.0.113.5", "2001:db8::5"), list("203.0.113.5", "2001:db8::5"),
+		},
+		"no room for more, the routed one first": {
+			has("203.0.113.4", "203.0.113.5", "203.0.113.6"), list("203.0.113.6"), list("203.0.113.5", "203.0.113.6"),
+			list("203.0.113.6", "203.0.113.5"), list("203.0.113.6", "203.0.113.5"),
+		},
+		"a global one beside a private one": {
+			has("10.0.0.5", "203.0.113.5"), list("203.0.113.5"), list("10.0.0.5"),
+			list("203.0.113.5", "10.0.0.5"), list("203.0.113.5"),
+		},
+		"a new prefix, the old one deprecated": {
+			has("2001:db8:1::5~", "2001:db8:2::5"), nil, list("2001:db8:1::5"),
+			list("2001:db8:2::5", "2001:db8:1::5"), list("2001:db8:2::5"),
+		},
+		"two of a new prefix": {
+			has("2001:db8:1::5~", "2001:db8:2::5", "2001:db8:2::6"), nil, list("2001:db8:1::5"),
+			list("2001:db8:2::5", "2001:db8:2::6"), list("2001:db8:2::5", "2001:db8:2::6"),
+		},
+		"only deprecated ones": {has("2001:db8::5~"), nil, list("2001:db8::5"), list("2001:db8::5"), list("2001:db8::5")},
+		"IPv6 is away":         {has("203.0.113.5"), nil, list("203.0.113.5", "2001:db8::5"), list("203.0.113.5", "2001:db8::5"), list("203.0.113.5")},
+		"all are away":         {has("127.0.0.1"), nil, list("203.0.113.5", "2001:db8::5"), list("203.0.113.5", "2001:db8::5"), list("203.0.113.5", "2001:db8::5")},
+		"the default route is away": {
+			has("172.17.0.1", "10.0.0.5"), nil, list("10.0.0.5"), list("10.0.0.5"), list("10.0.0.5"),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := choose(tt.all, addrs(tt.routed), addrs(tt.served))
+			if got := texts(c.serve); !slices.Equal(got, tt.want) {
+				t.Errorf("serves %v, want %v", got, tt.want)
+			}
+			if got := texts(c.tell); !slices.Equal(got, tt.tell) {
+				t.Errorf("tells %v, want %v", got, tt.tell)
+			}
+		})
+	}
+}
+
+func addrs(texts []string) (out []netip.Addr) {
+	for _, s := range texts {
+		out = append(out, netip.MustParseAddr(s))
+	}
+	return out
 }
 
 func texts(addrs []netip.Addr) (out []string) {
@@ -101,7 +163,7 @@ func TestOuterAddresses(t *testing.T) {
 		"what is advertised": {[]string{"203.0.113.5"}, addrs("10.0.0.5"), addrs("203.0.113.5")},
 	} {
 		c := Config{Advertise: tt.advertise, Log: slog.New(slog.DiscardHandler)}
-		if got := outerAddresses(t.Context(), c, tt.locals); !slices.Equal(got, tt.want) {
+		if got := outerAddresses(advertised(t.Context(), c), tt.locals); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)
 		}
 	}

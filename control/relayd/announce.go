@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,14 +32,23 @@ type announced struct {
 
 func newAnnounced(key wire.ServerPrivate, c Config, give []wire.ServerAddress) *announced {
 	a := &announced{key: key, seen: make(map[bool]netip.AddrPort)}
+	a.give(give)
+	a.set(c)
+	return a
+}
+
+// give says how nodes name the relay from now on.
+func (a *announced) give(give []wire.ServerAddress) {
+	var given []wire.ServerAddress
 	for _, g := range give {
 		if at, ok := g.AddrPort(); ok && private(at.Addr()) {
 			continue
 		}
-		a.given = append(a.given, g)
+		given = append(given, g)
 	}
-	a.set(c)
-	return a
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.given = given
 }
 
 func (a *announced) set(c Config) {
@@ -48,12 +58,12 @@ func (a *announced) set(c Config) {
 }
 
 // seenAt takes an address at which others see the front port, and tells whether
-// it is news.
+// it is news to those who were given none that means something to them.
 func (a *announced) seenAt(addr netip.AddrPort) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	six := addr.Addr().Is6()
-	news := a.seen[six] != addr
+	news := a.seen[six] != addr && len(a.given) == 0
 	a.seen[six] = addr
 	return news
 }
@@ -101,9 +111,24 @@ func (a *announced) value() []byte {
 	return wire.EncodeItem(a.addrs())
 }
 
-// newDHT makes this host a DHT node on the front port of the first address of
-// each family.
-func newDHT(c Config, f *fronts, a *announced, locals []netip.Addr, located func(netip.AddrPort)) *mainline.Source {
+// dhtAddrs are where the DHT node is: one address a family, the one that it has
+// for as long as that is served, because its id follows from it.
+func dhtAddrs(before, locals []netip.Addr) (addrs []netip.Addr) {
+	for _, is4 := range []bool{true, false} {
+		own := func(a netip.Addr) bool { return a.Is4() == is4 }
+		i := slices.IndexFunc(before, func(a netip.Addr) bool { return own(a) && slices.Contains(locals, a) })
+		if i >= 0 {
+			addrs = append(addrs, before[i])
+		} else if i := slices.IndexFunc(locals, own); i >= 0 {
+			addrs = append(addrs, locals[i])
+		}
+	}
+	return addrs
+}
+
+// newDHT makes this host a DHT node on the front port of addrs, at most one a
+// family.
+func newDHT(c Config, f *fronts, a *announced, addrs []netip.Addr, located func(netip.AddrPort)) *mainline.Source {
 	config := mainline.Config{
 		Bootstrap:  c.DHTBootstrap,
 		KnownNodes: readNodes(c.StateDir, c.Log),
@@ -118,12 +143,14 @@ func newDHT(c Config, f *fronts, a *announced, locals []netip.Addr, located func
 			config.Public = append(config.Public, addr)
 		}
 	}
-	for _, addr := range locals {
+	for _, addr := range addrs {
+		conn := f.dhtConn(addr)
 		switch {
-		case addr.Is4() && config.IPv4 == nil:
-			config.IPv4 = f.dhtConn(addr)
-		case addr.Is6() && config.IPv6 == nil:
-			config.IPv6 = f.dhtConn(addr)
+		case conn == nil: // it has just gone: the next move is under way
+		case addr.Is4():
+			config.IPv4 = conn
+		default:
+			config.IPv6 = conn
 		}
 	}
 	return mainline.New(config)

@@ -138,8 +138,8 @@ func TestItemNamesWhatOthersCanReach(t *testing.T) {
 			give = append(give, wire.ServerAddress{Host: host, Port: 3478})
 		}
 		a := newAnnounced(wire.GenerateServer(), Config{}, give)
-		if !a.seenAt(seen) || a.seenAt(seen) {
-			t.Error("an address is news once")
+		if news := a.seenAt(seen); news != (tt.give[0] == "10.0.0.5") || a.seenAt(seen) {
+			t.Error("an address is news once, and to who knows none")
 		}
 		if got := string(a.value()); got != tt.want {
 			t.Errorf("item of %v is %q, want %q", tt.give, got, tt.want)

@@ -10,14 +10,13 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/credant/credant/discovery/mainline"
 	"github.com/credant/credant/relay"
 	"github.com/credant/credant/relay/forward"
 	"github.com/credant/credant/relay/wire"
 )
 
-// Run is the relay daemon. It calls ready once everybody is answered, and
-// returns when ctx has ended and the grace time is over, or when something fails
+// Run is the relay daemon. It calls ready once everybody is answered, and again
+// when that is at other addresses, and returns when ctx has ended and the grace time is over, or when something fails
 // that cannot be repaired. It may be called once with a Config.
 func Run(ctx context.Context, c Config, ready func(Info)) error {
 	c, err := c.withDefaults()
@@ -25,7 +24,10 @@ func Run(ctx context.Context, c Config, ready func(Info)) error {
 		return err
 	}
 	d, err := newDaemon(ctx, c)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil // asked to end before there was anything to do
+	case err != nil:
 		return err
 	}
 	return d.run(ctx, ready)
@@ -38,18 +40,22 @@ type daemon struct {
 	stateDir string
 	log      *slog.Logger
 	identity wire.ServerPrivate
+	watch    *hostWatch // nil: the addresses are given
 	locals   []netip.Addr
+	told     []netip.Addr // of locals, what nodes are told of
+	outer    []netip.Addr // what --advertise names
 	info     Info
+	ready    func(Info)
 
 	engine    *relay.Server
 	forwarder *forward.Forwarder
 	fronts    *fronts
 	inbox     *inbox
 	announced *announced
-	dht       *mainline.Source // nil: switched off
-	metrics   *metrics         // nil: switched off
-	drops     *drops           // of the front ports, and of what finds the loop busy
-	refused   *drops           // by the engine
+	dht       *dhtNode // nil: switched off
+	metrics   *metrics // nil: switched off
+	drops     *drops   // of the front ports, and of what finds the loop busy
+	refused   *drops   // by the engine
 
 	flows   map[relay.FlowKey]struct{} // installed
 	counted time.Time                  // when the forwarder's counters were read last
@@ -59,16 +65,27 @@ type daemon struct {
 func newDaemon(ctx context.Context, c Config) (_ *daemon, err error) {
 	d := &daemon{
 		config: c, version: c.Version, stateDir: c.StateDir, log: c.Log,
-		locals: c.Listen, drops: newDrops(), refused: newDrops(),
+		locals: c.Listen, told: c.Listen, drops: newDrops(), refused: newDrops(),
 		flows: make(map[relay.FlowKey]struct{}), calls: make(chan func()),
 	}
 	if d.identity, d.info.NewKey, err = loadKey(c.StateDir); err != nil {
 		return nil, err
 	}
-	if d.locals == nil {
-		if d.locals, d.info.Unused, err = findAddresses(ctx); err != nil {
+	defer func() {
+		if err != nil {
+			d.watch.close()
+		}
+	}()
+	if c.Listen == nil {
+		// Before the first look, so that no change is missed after it.
+		if d.watch, err = newHostWatch(); err != nil {
 			return nil, err
 		}
+		found, err := findAddresses(ctx, c.Log)
+		if err != nil {
+			return nil, err
+		}
+		d.locals, d.told, d.info.Unused = found.serve, found.tell, found.left
 	}
 	d.inbox = newInbox(d.drops)
 	if d.fronts, err = openFronts(ctx, c, d.locals, d.inbox, d.drops); err != nil {
@@ -86,11 +103,12 @@ func newDaemon(ctx context.Context, c Config) (_ *daemon, err error) {
 		}
 	}
 	d.forwarder = forward.New(forward.Config{Addrs: d.locals, Handle: d.inbox.handle, Log: c.Log})
-	d.engine = relay.New(c.engine(d.identity, outerAddresses(ctx, c, d.locals)))
+	d.outer = advertised(ctx, c)
+	d.engine = relay.New(c.engine(d.identity, outerAddresses(d.outer, d.told)))
 	d.fillInfo()
 	d.announced = newAnnounced(d.identity, c, d.info.Give)
 	if !c.NoDHT {
-		d.dht = newDHT(c, d.fronts, d.announced, d.locals, d.located)
+		d.dht = newDHTNode(c, d.fronts, d.announced, d.locals, d.located)
 	}
 	return d, nil
 }
@@ -98,7 +116,7 @@ func newDaemon(ctx context.Context, c Config) (_ *daemon, err error) {
 func (d *daemon) fillInfo() {
 	key := d.identity.Public()
 	d.info.Key, d.info.Addresses = key, d.locals
-	d.info.Give, d.info.Private = give(d.config, key, d.locals)
+	d.info.Give, d.info.Private = give(d.config, key, d.told)
 	d.info.Port, d.info.STUNPort, d.info.Ports = d.config.Port, d.config.STUNPort, d.config.Ports
 	d.info.Networks = len(d.config.Allow)
 	if d.metrics != nil {
@@ -112,6 +130,7 @@ var errEnded = errors.New("ended")
 // run starts everything. What ctx ends is only the giving out of new things:
 // sockets and forwarding stay for the grace time.
 func (d *daemon) run(ctx context.Context, ready func(Info)) error {
+	d.ready = ready
 	group, work := errgroup.WithContext(context.WithoutCancel(ctx))
 	task := func(name string, run func(context.Context) error) {
 		group.Go(func() error {
@@ -127,11 +146,8 @@ func (d *daemon) run(ctx context.Context, ready func(Info)) error {
 	task("forwarder", d.forwarder.Run)
 	task("front ports", d.fronts.Run)
 	task("loop", func(work context.Context) error { return d.loop(ctx, work) })
-	if d.config.Listen == nil {
-		task("addresses", d.watchAddresses)
-	}
 	if d.dht != nil {
-		task("DHT", d.runDHT)
+		task("DHT", d.dht.run)
 	}
 	if d.metrics != nil {
 		task("metrics", d.metrics.run)
@@ -140,7 +156,12 @@ func (d *daemon) run(ctx context.Context, ready func(Info)) error {
 	if ready != nil {
 		ready(d.info)
 	}
+	if d.watch != nil { // not before others have read what it changes
+		task("watch", d.watch.run)
+		task("addresses", d.followAddresses)
+	}
 	err := group.Wait()
+	d.watch.close()
 	d.log.Info("relay is down")
 	if errors.Is(err, errEnded) {
 		return nil
@@ -271,32 +292,10 @@ func (d *daemon) inLoop(ctx context.Context, f func()) bool {
 	}
 }
 
-// saveNodesEvery is how often the DHT nodes are written down besides at the end.
-const saveNodesEvery = 10 * time.Minute
-
-func (d *daemon) runDHT(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return d.dht.Run(ctx) })
-	group.Go(func() error {
-		every := time.NewTicker(saveNodesEvery)
-		defer every.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				writeNodes(d.stateDir, d.dht.Nodes(), d.log)
-				return nil
-			case <-every.C:
-				writeNodes(d.stateDir, d.dht.Nodes(), d.log)
-			}
-		}
-	})
-	return group.Wait()
-}
-
 // located takes where DHT nodes agree that this host is.
 func (d *daemon) located(addr netip.AddrPort) {
-	if d.announced.seenAt(addr) && d.info.Private {
-		seen := wire.ServerAddress{Host: addr.Addr().String(), Port: addr.Port(), Key: d.info.Key}
+	if d.announced.seenAt(addr) {
+		seen := wire.ServerAddress{Host: addr.Addr().String(), Port: addr.Port(), Key: d.identity.Public()}
 		d.log.Info("seen from the internet", "relay", seen.String())
 	}
 }

@@ -8,9 +8,10 @@
 // the engine: what the sockets and the forwarder's workers read comes to it
 // through one bounded queue, and what does not fit is dropped and counted.
 //
-// key.go keeps the relay's identity, addresses.go finds out where to serve,
-// announce.go is the DHT, metrics.go what Prometheus reads, reload.go what
-// changes without a restart, info.go what a person is told at the start.
+// key.go keeps the relay's identity, addresses.go finds out where to serve and
+// move.go follows the host when that changes, dht.go and announce.go are the DHT,
+// metrics.go what Prometheus reads, reload.go what changes without a restart,
+// info.go what a person is told.
 //
 // It needs no privileges for ports above 1023. Start reading at Run.
 package relayd

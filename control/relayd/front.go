@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -20,14 +21,23 @@ import (
 // fronts are the sockets besides the relay ports: of each address one on the
 // front port, and one on the second port of STUN.
 type fronts struct {
+	config Config
+	stun   *stunserver.Server
+	inbox  *inbox
+	drops  *drops
+	fresh  chan front // opened, and not read yet
+
+	mu    sync.RWMutex
 	conns map[netip.AddrPort]*net.UDPConn
-	port  uint16
-	stun  *stunserver.Server
-	inbox *inbox
 	dht   map[netip.AddrPort]*dhtConn // by own address and port
-	drops *drops
 
 	stunAnswers atomic.Uint64
+}
+
+// front is one of the sockets.
+type front struct {
+	at   netip.AddrPort
+	conn *net.UDPConn
 }
 
 // frontBuffer is what the kernel may keep for a front port: a burst of a
@@ -36,24 +46,65 @@ const frontBuffer = 2 << 20
 
 func openFronts(ctx context.Context, c Config, locals []netip.Addr, in *inbox, d *drops) (*fronts, error) {
 	f := &fronts{
+		config: c,
+		stun:   stunserver.New(stunserver.Config{Addrs: locals, Ports: c.fronts()}),
+		inbox:  in, drops: d,
+		fresh: make(chan front, 4*perFamily),
 		conns: make(map[netip.AddrPort]*net.UDPConn),
-		port:  c.Port,
-		stun:  stunserver.New(stunserver.Config{Addrs: locals, Ports: c.fronts()}),
-		inbox: in, drops: d,
-		dht: make(map[netip.AddrPort]*dhtConn),
+		dht:   make(map[netip.AddrPort]*dhtConn),
 	}
-	for _, port := range c.fronts() {
-		for _, a := range locals {
-			at := netip.AddrPortFrom(a, port)
-			conn, err := listen(ctx, at)
-			if err != nil {
-				f.close()
-				return nil, explainListen(c, at, err)
-			}
-			f.conns[at] = conn
+	for _, a := range locals {
+		if err := f.open(ctx, a); err != nil {
+			f.close()
+			return nil, err
 		}
 	}
 	return f, nil
+}
+
+// open serves on one more address.
+func (f *fronts) open(ctx context.Context, a netip.Addr) error {
+	var opened []front
+	for _, port := range f.config.fronts() {
+		at := netip.AddrPortFrom(a, port)
+		conn, err := listen(ctx, at)
+		if err != nil {
+			for _, o := range opened {
+				_ = o.conn.Close()
+			}
+			return explainListen(f.config, at, err)
+		}
+		opened = append(opened, front{at, conn})
+	}
+	for _, o := range opened {
+		f.mu.Lock()
+		f.conns[o.at] = o.conn
+		f.mu.Unlock()
+		select {
+		case f.fresh <- o:
+		case <-ctx.Done(): // nobody reads any more
+		}
+	}
+	return nil
+}
+
+// abandon serves on an address no longer.
+func (f *fronts) abandon(a netip.Addr) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for at, conn := range f.conns {
+		if at.Addr() == a {
+			delete(f.conns, at)
+			delete(f.dht, at)
+			_ = conn.Close()
+		}
+	}
+}
+
+func (f *fronts) conn(at netip.AddrPort) *net.UDPConn {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.conns[at]
 }
 
 func listen(ctx context.Context, at netip.AddrPort) (*net.UDPConn, error) {
@@ -91,10 +142,16 @@ func explainListen(c Config, at netip.AddrPort, err error) error {
 }
 
 // dhtConn makes the front port of an address the socket of a DHT server, which
-// speaks from that address alone. To be called before Run.
+// speaks from that address alone. It is nil where the address is not served.
 func (f *fronts) dhtConn(a netip.Addr) *dhtConn {
-	at := netip.AddrPortFrom(a, f.port)
-	c := newDHTConn(at, f.conns[at], f.inbox)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at := netip.AddrPortFrom(a, f.config.Port)
+	conn := f.conns[at]
+	if conn == nil {
+		return nil
+	}
+	c := newDHTConn(at, conn, f.inbox)
 	f.dht[at] = c
 	return c
 }
@@ -102,18 +159,23 @@ func (f *fronts) dhtConn(a netip.Addr) *dhtConn {
 // Run hands datagrams on until ctx ends. It closes the sockets.
 func (f *fronts) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for at, conn := range f.conns {
-		group.Go(func() error { return f.read(ctx, at, conn) })
-	}
 	group.Go(func() error {
-		<-ctx.Done()
-		f.close()
-		return nil
+		for {
+			select {
+			case o := <-f.fresh:
+				group.Go(func() error { return f.read(ctx, o.at, o.conn) })
+			case <-ctx.Done():
+				f.close()
+				return nil
+			}
+		}
 	})
 	return group.Wait()
 }
 
 func (f *fronts) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, c := range f.conns {
 		_ = c.Close()
 	}
@@ -126,6 +188,8 @@ func (f *fronts) read(ctx context.Context, at netip.AddrPort, conn *net.UDPConn)
 		switch {
 		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, net.ErrClosed) && f.conn(at) != conn:
+			return nil // abandoned
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("read UDP %v: %w", at, err)
 		case err != nil:
@@ -146,10 +210,13 @@ func (f *fronts) handle(d datagram) {
 	case kind == demux.STUN:
 		f.answerSTUN(d)
 		f.inbox.release(d.data)
-	case d.at.Port() != f.port:
+	case d.at.Port() != f.config.Port:
 		f.drop(d.data, "not-stun")
 	case kind == demux.DHT:
-		if c := f.dht[d.at]; c == nil {
+		f.mu.RLock()
+		c := f.dht[d.at]
+		f.mu.RUnlock()
+		if c == nil {
 			f.drop(d.data, "dht-not-here")
 		} else if !c.deliver(d) {
 			f.drop(d.data, "dht-busy")
@@ -178,7 +245,7 @@ func (f *fronts) drop(b []byte, reason string) {
 
 // send sends from an own address and port.
 func (f *fronts) send(from, to netip.AddrPort, b []byte) error {
-	conn := f.conns[from]
+	conn := f.conn(from)
 	if conn == nil {
 		return fmt.Errorf("send from %v: no such front port", from)
 	}

@@ -18,6 +18,7 @@ type Info struct {
 	Addresses []netip.Addr // served
 	Unused    []netip.Addr // of the same kind, for which there is no room
 	Private   bool         // none of Give means anything on the internet
+	Moved     bool         // it was at other addresses before; all else is as it was
 
 	Port, STUNPort uint16
 	Ports          PortRange
@@ -28,6 +29,9 @@ type Info struct {
 // Write writes it as text.
 func (i Info) Write(w io.Writer) error {
 	var b strings.Builder
+	if i.Moved {
+		b.WriteString("\nThe host's addresses have changed.\n")
+	}
 	line := func(label, text string) { fmt.Fprintf(&b, "%-14s  %s\n", label, text) }
 	line("addresses:", join(i.Addresses, ", "))
 	if len(i.Unused) > 0 {
@@ -51,6 +55,10 @@ func (i Info) Write(w io.Writer) error {
 	if i.Private {
 		b.WriteString("\nThis host has only private addresses. Where a provider translates a public one\n" +
 			"to it, name that: --advertise HOST\n")
+	}
+	if i.Moved {
+		_, err := io.WriteString(w, b.String())
+		return err
 	}
 	b.WriteString("\nThe ports must be open. Whichever firewall this host has:\n\n")
 	for _, f := range i.Firewall() {

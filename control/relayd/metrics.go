@@ -119,7 +119,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 			counter(descDrops, n, part, reason)
 		}
 	}
-	gauge(descInfo, 1, d.version, d.info.Key.String())
+	gauge(descInfo, 1, d.version, d.identity.Public().String())
 	drops("front", d.drops.snapshot())
 	drops("engine", d.refused.snapshot())
 	drops("stun", d.fronts.stun.Drops())
@@ -129,8 +129,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	counter(descBytes, bytes)
 	counter(descSTUN, d.fronts.stunAnswers.Load())
 	if d.dht != nil {
-		drops("dht", d.dht.Drops())
-		gauge(descDHTNodes, float64(d.dht.Status().Nodes))
+		source := d.dht.source.Load()
+		drops("dht", source.Drops())
+		gauge(descDHTNodes, float64(source.Status().Nodes))
 	}
 
 	var s relay.Stats

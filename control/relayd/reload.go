@@ -85,7 +85,7 @@ func (d *daemon) reload(now time.Time, next Config) {
 	d.engine.Reconfigure(now, d.config.engine(d.identity, nil))
 	d.announced.set(d.config)
 	if d.dht != nil {
-		d.dht.Kick()
+		d.dht.kick()
 	}
 	if d.config.Level != nil {
 		d.config.Level.Set(d.config.LogLevel)

@@ -23,7 +23,8 @@ var ErrEnded = errors.New("the forwarder has ended")
 
 // Config says where a Forwarder works.
 type Config struct {
-	// Addrs are the own addresses, unmapped: every port opens on each.
+	// Addrs are the own addresses, unmapped: every port opens on each. Serve
+	// changes them.
 	Addrs []netip.Addr
 	// Handle gets relay frames, and some of the datagrams that come from unknown
 	// sources (cut to 1,500 bytes). It is called by one goroutine, and b is valid
@@ -38,7 +39,6 @@ type Config struct {
 
 // A Forwarder forwards while Run runs.
 type Forwarder struct {
-	addrs []netip.Addr
 	log   *slog.Logger
 	up    *upward
 	flows *table
@@ -46,7 +46,11 @@ type Forwarder struct {
 	mu      sync.Mutex // guards what follows, and writing to flows
 	state   state
 	workers []*worker
-	locals  map[netip.AddrPort]*local
+	// addrs has holes where an address was given up: the place of one is part of
+	// the keys of its flows.
+	addrs  []netip.Addr
+	ports  map[uint16]bool // open
+	locals map[netip.AddrPort]*local
 }
 
 type state uint8
@@ -64,6 +68,7 @@ func New(c Config) *Forwarder {
 		log:    c.Log,
 		up:     newUpward(c.Handle),
 		flows:  newTable(),
+		ports:  make(map[uint16]bool),
 		locals: make(map[netip.AddrPort]*local),
 	}
 	if f.log == nil {
@@ -77,79 +82,6 @@ func New(c Config) *Forwarder {
 		f.workers = append(f.workers, newWorker(i, f.flows, f.up))
 	}
 	return f
-}
-
-// Open opens a port on every own address, or on none. Sockets belong to the
-// network namespace of the thread that calls. A port that is open stays so.
-func (f *Forwarder) Open(port uint16) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.state == ended {
-		return fmt.Errorf("open relay port %d: %w", port, ErrEnded)
-	}
-	var opened []*local
-	for i, addr := range f.addrs {
-		at := netip.AddrPortFrom(addr, port)
-		if f.locals[at] != nil {
-			continue
-		}
-		l, err := openLocal(i, at, len(f.workers))
-		if err == nil {
-			opened = append(opened, l)
-			err = f.adopt(l)
-		}
-		if err != nil {
-			for _, l := range opened {
-				f.closeLocal(l)
-			}
-			return fmt.Errorf("open relay port %d: %w", port, err)
-		}
-	}
-	for _, l := range opened {
-		f.locals[l.addr] = l
-	}
-	return nil
-}
-
-// adopt lets the workers read a local's sockets.
-func (f *Forwarder) adopt(l *local) error {
-	if f.state != running {
-		return nil // Run will
-	}
-	for _, w := range f.workers {
-		if err := w.do(func() error { return w.adopt(l) }); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// closeLocal has each worker close its own socket: nobody can then be sending
-// from a descriptor that has become something else.
-func (f *Forwarder) closeLocal(l *local) {
-	for _, w := range f.workers {
-		if f.state != running || w.do(func() error { w.abandon(l); return nil }) != nil {
-			l.close(w.id)
-		}
-	}
-}
-
-// Close closes a port and removes the flows that are left on it.
-func (f *Forwarder) Close(port uint16) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for k, flow := range f.flows.all() {
-		if flow.key.At.Port() == port || flow.target.Load().out.addr.Port() == port {
-			f.flows.remove(k)
-		}
-	}
-	for _, addr := range f.addrs {
-		at := netip.AddrPortFrom(addr, port)
-		if l := f.locals[at]; l != nil {
-			delete(f.locals, at)
-			f.closeLocal(l)
-		}
-	}
 }
 
 // Install forwards a flow, or changes where the one with its key leads. Both its
@@ -299,6 +231,7 @@ func (f *Forwarder) release() {
 		}
 	}
 	clear(f.locals)
+	clear(f.ports)
 	f.flows.clear()
 	for _, w := range f.workers {
 		w.close()

@@ -25,6 +25,7 @@ const firstResponsePort = 1024
 // Config says where the server answers.
 type Config struct {
 	// Addrs are its own addresses; the first two of a family serve RFC 5780.
+	// SetAddrs changes them.
 	Addrs []netip.Addr
 	// Ports are the first and the second port: 3478 and 3479. With one port, or
 	// zero for the second, there is no RFC 5780.
@@ -33,30 +34,40 @@ type Config struct {
 
 // A Server answers Binding requests. It may be used by several goroutines.
 type Server struct {
-	ipv4, ipv6 []netip.Addr // two each, or none
-	ports      [2]uint16    // zero: only one
-	limits     limiter
-	drops      [len(reasons)]atomic.Uint64
+	addrs  atomic.Pointer[addresses]
+	ports  [2]uint16 // zero: only one
+	limits limiter
+	drops  [len(reasons)]atomic.Uint64
 }
+
+// addresses are one or two of a family; with one there is no RFC 5780.
+type addresses struct{ ipv4, ipv6 []netip.Addr }
 
 // New returns a server.
 func New(c Config) *Server {
 	s := &Server{}
 	copy(s.ports[:], c.Ports)
+	s.SetAddrs(c.Addrs)
+	return s
+}
+
+// SetAddrs says at which addresses the server answers from now on.
+func (s *Server) SetAddrs(addrs []netip.Addr) {
+	own := new(addresses)
+	defer s.addrs.Store(own)
 	if s.ports[0] == 0 || s.ports[1] == 0 || s.ports[0] == s.ports[1] {
-		return s
+		return
 	}
-	for _, addr := range c.Addrs {
+	for _, addr := range addrs {
 		addr = addr.Unmap()
-		family := &s.ipv4
+		family := &own.ipv4
 		if addr.Is6() {
-			family = &s.ipv6
+			family = &own.ipv6
 		}
 		if addr.IsValid() && !addr.IsUnspecified() && !slices.Contains(*family, addr) && len(*family) < 2 {
 			*family = append(*family, addr)
 		}
 	}
-	return s
 }
 
 // Respond answers a datagram that came to the own address at. The response, which
@@ -118,9 +129,10 @@ func (s *Server) Respond(now time.Time, datagram []byte, at, from netip.AddrPort
 // other returns OTHER-ADDRESS for what came to at: the other address and the
 // other port (RFC 5780, Section 7.4).
 func (s *Server) other(at, from netip.AddrPort) (netip.AddrPort, bool) {
-	family := s.ipv4
+	own := s.addrs.Load()
+	family := own.ipv4
 	if at.Addr().Is6() {
-		family = s.ipv6
+		family = own.ipv6
 	}
 	i, p := slices.Index(family, at.Addr()), slices.Index(s.ports[:], at.Port())
 	if len(family) < 2 || i < 0 || p < 0 {
