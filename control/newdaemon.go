@@ -17,34 +17,15 @@ import (
 
 func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon, error) {
 	clearUnfinished(networkDir(c.StateDir, c.Network))
-	id, notice, err := loadIdentity(c.StateDir, c.Network)
+	kept, err := loadKept(c.StateDir, c.Network)
 	if err != nil {
 		return nil, err
 	}
-	remembered, forgot, err := loadMemory(c.StateDir, c.Network)
-	if err != nil {
-		return nil, err
-	}
-	own, err := loadOwnNames(c.StateDir, c.Network)
-	if err != nil {
-		return nil, err
-	}
+	id, remembered, own := kept.identity, kept.memory, kept.own
 	if c.NameOrigin == "" && own.Name != "" {
 		c.Name = own.Name
 	}
-	held, unnamed, err := loadNames(c.StateDir, c.Network)
-	if err != nil {
-		return nil, err
-	}
-	blocked, err := loadBlocked(c.StateDir, c.Network)
-	if err != nil {
-		return nil, err
-	}
-	pins, err := loadPins(c.StateDir, c.Network)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.exitElsewhere(c.Name, string(id.node.Public().ID()), pins); err != nil {
+	if err := c.exitElsewhere(c.Name, string(id.node.Public().ID()), kept.pins); err != nil {
 		return nil, err
 	}
 	d := &daemon{
@@ -52,11 +33,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 		events: newEventLog(), drops: newDrops(), seek: seek{news: make(chan struct{}, 1)},
 		hints: make(chan hint, hintQueue), views: make(chan view, 64), calls: make(chan func()), woken: make(chan struct{}, 1), saves: make(chan discovery.Cache, 1),
 	}
-	for _, text := range []string{notice, forgot, unnamed} {
-		if text != "" {
-			d.notices = append(d.notices, text)
-		}
-	}
+	d.notices = append(d.notices, kept.notices...)
 	asked := newSubnet(network, id.node.Public(), c.Subnet, remembered.Subnet).prefix()
 	if err := checkFixed(c.IPs, asked, network.Prefix6()); err != nil {
 		return nil, err
@@ -96,9 +73,9 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 		subnet: c.Subnet, fixed: c.IPs,
 		clash:     func(p netip.Prefix) (string, bool) { return wgsetup.Clash(p, d.device.Name()) },
 		forgotten: own.Forgotten, ephemeral: c.Ephemeral,
-		memory: remembered, heldNames: held, stun: !c.NoSTUN, noSpray: c.NoSpray, drops: d.drops,
+		memory: remembered, heldNames: kept.names, stun: !c.NoSTUN, noSpray: c.NoSpray, drops: d.drops,
 		canRedirect: d.device.CanRedirect,
-		routes:      c.RouteConfig, pins: pins, blocked: newBlockList(blocked),
+		routes:      c.RouteConfig, pins: kept.pins, blocked: newBlockList(kept.blocked),
 	})
 	d.mesh.rename(c.Name, own.Aliases)
 	d.puncher = puncher{

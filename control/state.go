@@ -26,11 +26,17 @@ import (
 
 // What is kept of one network, in STATEDIR/NETWORK (0700), each file 0600:
 //
-//	network.key   the network key, one line of base64; never the passphrase
-//	node.key      identity: this node's private keys, bound to the machine id
-//	memory.json   what is convenient to keep: port, interface, addresses
-//	mappings.json what routers were asked to forward (package portmap)
-//	cache         members and DHT nodes that answered (package discovery)
+//	network.key    the network key, one line of base64; never the passphrase
+//	node.key       identity: this node's private keys, bound to the machine id
+//	own-names.json what this node was called by its users, and whom it forgot
+//	blocked.json   who is shut out
+//	routes.json    which node is meant by a name that routes are taken from
+//	names.json     who holds which name on this host
+//	memory.json    what is convenient to keep: port, interface, addresses
+//	mappings.json  what routers were asked to forward (package portmap)
+//	resolver.json  what was changed of the host's resolver (package hostdns)
+//	cache          members and DHT nodes that answered (package discovery)
+//	log            the daemon's, where nothing else keeps it
 //
 // A file that cannot be read or understood is an error that names it, but for
 // those that can be done without, which are written anew. Keys are
