@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"net"
 
 	"github.com/credant/credant/natpunch/netcheck"
 	"github.com/credant/credant/natpunch/portmap"
@@ -29,13 +30,29 @@ type NetcheckConfig struct {
 }
 
 // Netcheck looks at the network around this host. It needs neither privileges
-// nor a running daemon.
+// nor a running daemon; without privileges it cannot look past an exit node, and
+// says so.
 func Netcheck(ctx context.Context, c NetcheckConfig) (NetcheckReport, error) {
 	gateways, err := gateways()
 	if err != nil {
 		return NetcheckReport{}, err
 	}
-	return netcheck.Run(ctx, netcheck.Config{Servers: c.STUN, Gateways: gateways, PortalURL: c.PortalURL, Lifetime: c.Lifetime})
+	return netcheck.Run(ctx, netcheck.Config{
+		Servers: c.STUN, Gateways: gateways, PortalURL: c.PortalURL, Lifetime: c.Lifetime,
+		Mark: markIfAllowed(ctx), TunnelOf: wgsetup.TunnelOf,
+	})
+}
+
+// markIfAllowed is the mark of what goes past an exit node, where this process may
+// set it; it does nothing where there is none.
+func markIfAllowed(ctx context.Context) int {
+	c := net.ListenConfig{Control: wgsetup.MarkSocket}
+	conn, err := c.ListenPacket(ctx, "udp", ":0")
+	if err != nil {
+		return 0
+	}
+	_ = conn.Close()
+	return wgsetup.Mark
 }
 
 // gateways are the next hops of this host's ways out, each once.

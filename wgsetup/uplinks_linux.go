@@ -40,6 +40,34 @@ func Uplinks() ([]Uplink, error) {
 	return h.uplinks()
 }
 
+// TunnelOf returns the interface of CredAnt's that has the address, or "".
+func TunnelOf(addr netip.Addr) (string, error) {
+	h, err := openHost()
+	if err != nil {
+		return "", err
+	}
+	defer h.close()
+	links, err := h.links()
+	if err != nil {
+		return "", err
+	}
+	addrs, err := dumped(func() ([]netlink.Addr, error) { return h.nl.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return "", fmt.Errorf("list addresses: %w", err)
+	}
+	for _, a := range addrs {
+		if ip, ok := netip.AddrFromSlice(a.IP); !ok || ip.Unmap() != addr {
+			continue
+		}
+		for _, l := range links {
+			if l.Attrs().Index == a.LinkIndex && marked(l.Attrs().Alias) {
+				return l.Attrs().Name, nil
+			}
+		}
+	}
+	return "", nil
+}
+
 func (h *host) uplinks() ([]Uplink, error) {
 	links, err := h.links()
 	if err != nil {

@@ -150,7 +150,11 @@ func renderNetcheck(w io.Writer, r netcheckOutput, st style) {
 			of   localapi.NATFamily
 		}{{"IPv4", r.Node.IPv4}, {"IPv6", r.Node.IPv6}} {
 			if len(x.of.Reflexive) > 0 {
-				add("This node", fmt.Sprintf("over %s seen as %s", x.name, strings.Join(x.of.Reflexive, ", ")))
+				value := fmt.Sprintf("over %s seen as %s", x.name, strings.Join(x.of.Reflexive, ", "))
+				if r.IPv4.Tunnel+r.IPv6.Tunnel != "" && x.of.Detail != "" { // nothing else here tells of its NAT
+					value += ": " + x.of.Detail
+				}
+				add("This node", value)
 			}
 		}
 	}

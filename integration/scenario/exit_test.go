@@ -3,6 +3,7 @@ package scenario
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -124,6 +125,22 @@ func (v *traveller) noLeak(what string) {
 func TestExitNode(t *testing.T)       { exitNode(t, "embedded") }
 func TestKernelExitNode(t *testing.T) { exitNode(t, "kernel") }
 
+// netcheckPastExit expects that root looks past the exit node, and that who may not is told so.
+func (v *traveller) netcheckPastExit() {
+	v.t.Helper()
+	stun := netip.AddrPortFrom(v.web.IPv4()[0], 3478).String() // nobody listens there
+	r, _ := netcheckOf(v.t, v.world, v.laptop.Host, "--stun", stun)
+	if r.IPv4.Tunnel != "" || r.IPv4.Source != v.laptop.Host.IPv4()[0] {
+		v.t.Errorf("root goes by %q, from %v", r.IPv4.Tunnel, r.IPv4.Source)
+	}
+	result, err := v.laptop.Host.Run(v.within(time.Minute), "setpriv", "--bounding-set", "-net_admin,-net_raw", "--inh-caps", "-net_admin,-net_raw",
+		binary, "netcheck", "--stun", stun, "--portal-url", "none")
+	v.must(err)
+	if words := strings.Join(strings.Fields(result.Output), " "); result.Code != 0 || !strings.Contains(words, "an exit node, through "+v.laptop.status().Interface) {
+		v.t.Errorf("without privileges, code %d: %s", result.Code, result.Output)
+	}
+}
+
 func exitNode(t *testing.T, backend string) {
 	v := newTraveller(t, backend)
 	v.travel()
@@ -146,6 +163,9 @@ func exitNode(t *testing.T, backend string) {
 		return known && p.Path == "lan"
 	})
 	v.noLeak("with the exit node")
+	if backend == "embedded" {
+		v.netcheckPastExit()
+	}
 
 	v.gate.Daemon().Kill()
 	if backend == "kernel" {

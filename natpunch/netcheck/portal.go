@@ -3,6 +3,7 @@ package netcheck
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"time"
 )
@@ -25,7 +26,7 @@ const (
 	maxBody    = 4096
 )
 
-func findPortal(ctx context.Context, url string) Portal {
+func findPortal(ctx context.Context, url string, mark int) Portal {
 	if url == "" {
 		return Portal{State: "unknown"}
 	}
@@ -36,7 +37,8 @@ func findPortal(ctx context.Context, url string) Portal {
 		return Portal{State: "unknown"}
 	}
 	// No proxy: it is this host's own way that is looked at.
-	transport := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 16 << 10}
+	dialer := net.Dialer{Control: marking(mark)}
+	transport := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 16 << 10, DialContext: dialer.DialContext}
 	client := http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

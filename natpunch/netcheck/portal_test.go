@@ -27,17 +27,17 @@ func TestFindPortal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := httptest.NewServer(tt.handle)
 			defer s.Close()
-			if got := findPortal(t.Context(), s.URL); got != tt.want {
+			if got := findPortal(t.Context(), s.URL, 0); got != tt.want {
 				t.Errorf("%+v, want %+v", got, tt.want)
 			}
 		})
 	}
 	s := httptest.NewServer(http.NotFoundHandler())
 	s.Close()
-	if got := findPortal(t.Context(), s.URL); got.State != "unreachable" {
+	if got := findPortal(t.Context(), s.URL, 0); got.State != "unreachable" {
 		t.Errorf("nobody there: %+v", got)
 	}
-	if got := findPortal(t.Context(), ""); got.State != "unknown" {
+	if got := findPortal(t.Context(), "", 0); got.State != "unknown" {
 		t.Errorf("not asked: %+v", got)
 	}
 }

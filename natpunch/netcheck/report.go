@@ -34,6 +34,9 @@ type Family struct {
 	// Source is the address that packets leave from; zero: there is no way out.
 	Source netip.Addr `json:"source,omitzero"`
 	MTU    int        `json:"mtu,omitempty"` // of the way to the first server, as far as known
+	// Tunnel is the interface of CredAnt's own that packets leave by: what is found
+	// is what is around an exit node.
+	Tunnel string `json:"tunnel,omitempty"`
 	// Internet: a STUN server answered.
 	Internet bool `json:"internet"`
 	// Mapping: "none" where there is no NAT, else RFC 4787's words; empty is

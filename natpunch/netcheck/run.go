@@ -21,6 +21,9 @@ type Config struct {
 	Mark      int    // see MeasureConfig
 	// Lifetime measures that of mappings, which takes up to MaxLifetime.
 	Lifetime bool
+	// TunnelOf names the interface of CredAnt's own that has an address, or "": what
+	// leaves from there goes by an exit node. Nil: there is no such interface.
+	TunnelOf func(netip.Addr) (string, error)
 }
 
 // Run looks at everything at once. It takes some seconds; ctx ends it early with
@@ -33,7 +36,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.measure(ctx, c) })
 	wg.Go(func() { r.NAT64 = findNAT64(ctx) })
-	wg.Go(func() { r.Portal = findPortal(ctx, c.PortalURL) })
+	wg.Go(func() { r.Portal = findPortal(ctx, c.PortalURL, c.Mark) })
 	for i, g := range c.Gateways {
 		wg.Go(func() { r.Gateways[i] = portmap.Probe(ctx, g) })
 	}
@@ -46,8 +49,8 @@ func Run(ctx context.Context, c Config) (Report, error) {
 // measure fills in both families.
 func (r *Report) measure(ctx context.Context, c Config) {
 	servers := resolve(ctx, c.Servers)
-	r.IPv4.findWay(ctx, servers, true, c.Mark)
-	r.IPv6.findWay(ctx, servers, false, c.Mark)
+	r.IPv4.findWay(ctx, servers, true, c)
+	r.IPv6.findWay(ctx, servers, false, c)
 	m := MeasureConfig{Servers: servers, Mark: c.Mark}
 	if c.Lifetime {
 		m.Lifetime = MaxLifetime
@@ -66,7 +69,7 @@ var anywhere = map[bool]netip.AddrPort{
 	false: netip.MustParseAddrPort("[2001:db8::1]:9"),
 }
 
-func (f *Family) findWay(ctx context.Context, servers []netip.AddrPort, ipv4 bool, mark int) {
+func (f *Family) findWay(ctx context.Context, servers []netip.AddrPort, ipv4 bool, c Config) {
 	to := anywhere[ipv4]
 	for _, a := range servers {
 		if a.Addr().Is4() == ipv4 && a.Addr().IsGlobalUnicast() {
@@ -74,7 +77,12 @@ func (f *Family) findWay(ctx context.Context, servers []netip.AddrPort, ipv4 boo
 			break
 		}
 	}
-	if way, err := findWayOut(ctx, to, mark); err == nil {
-		f.Source, f.MTU = way.source, way.mtu
+	way, err := findWayOut(ctx, to, c.Mark)
+	if err != nil {
+		return
+	}
+	f.Source, f.MTU = way.source, way.mtu
+	if c.TunnelOf != nil {
+		f.Tunnel, _ = c.TunnelOf(f.Source) // an error only hides that
 	}
 }

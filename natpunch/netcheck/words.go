@@ -1,6 +1,7 @@
 package netcheck
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -17,6 +18,11 @@ func (r *Report) conclude() {
 	r.UDP = r.udp()
 	r.Direct = r.direct()
 	say := func(format string, args ...any) { r.Meaning = append(r.Meaning, fmt.Sprintf(format, args...)) }
+	if tunnel := cmp.Or(r.IPv4.Tunnel, r.IPv6.Tunnel); tunnel != "" {
+		r.Direct = "unknown"
+		say("The way to the internet is an exit node, through %s: this is what is around that node, and not around this host. To look past it takes privileges: sudo credant netcheck. What a daemon measured past it is shown as \"This node\" to its group.", tunnel)
+		return
+	}
 	if r.Portal.State == "captive" {
 		say("This network has a login page in front of the internet: open any web page in a browser and log in first.")
 	}

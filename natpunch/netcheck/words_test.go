@@ -64,6 +64,7 @@ func TestMeaning(t *testing.T) {
 		"mapped in vain":        {Report{Gateways: gateway("100.64.1.2", true)}, nat(natpunch.AddressAndPortDependent, 0), "open", "some", []string{"another NAT above"}},
 		"mapped elsewhere":      {Report{Gateways: gateway("9.9.9.8", true)}, nat(natpunch.AddressAndPortDependent, 0), "open", "some", []string{"another NAT above"}},
 		"maps nothing":          {Report{Gateways: gateway("", false)}, nat(natpunch.EndpointIndependent, 0), "open", "most", []string{"maps no ports"}},
+		"by an exit node":       {Report{IPv4: Family{Tunnel: "credant0"}, Gateways: gateway("9.9.9.9", true)}, open, "open", "unknown", []string{"through credant0", "sudo credant netcheck"}},
 		"NAT64":                 {Report{NAT64: netip.MustParsePrefix("64:ff9b::/96")}, natpunch.FamilyStatus{}, "unknown", "unknown", []string{"NAT64, under 64:ff9b::/96"}},
 		"narrow":                {Report{IPv4: Family{MTU: 1280}}, nat(natpunch.EndpointIndependent, 0), "open", "most", []string{"limited to 1280 bytes"}},
 	} {
