@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -63,7 +62,7 @@ type daemon struct {
 	memory   memory
 	own      ownNames
 	heap     heapPace
-	released time.Time // when the program's pages were given back
+	resident residence // of the kernel backend
 	sources  sources
 	events   *eventLog
 	drops    *drops
@@ -318,10 +317,8 @@ func (d *daemon) look(now time.Time) {
 	d.checkSleep(now)
 	d.mesh.looked(now, now, states)
 	d.heap.look(now, states).apply()
-	if d.device.Backend() == wgsetup.Kernel && now.Sub(d.released) >= releaseEvery {
-		d.released = now
-		debug.FreeOSMemory()
-		if err := releaseProgram(); err != nil {
+	if d.device.Backend() == wgsetup.Kernel {
+		if err := d.resident.look(now); err != nil {
 			d.log.Debug("release memory", "err", err)
 		}
 	}

@@ -29,7 +29,7 @@ func newDaemon(ctx context.Context, c Config, network keys.NetworkKey) (*daemon,
 		return nil, err
 	}
 	d := &daemon{
-		config: c, own: own, log: c.Log, started: time.Now(), released: time.Now(), memory: remembered,
+		config: c, own: own, log: c.Log, started: time.Now(), resident: residence{time.Now(), time.Now()}, memory: remembered,
 		events: newEventLog(), drops: newDrops(), seek: seek{news: make(chan struct{}, 1)},
 		hints: make(chan hint, hintQueue), views: make(chan view, 64), calls: make(chan func()), woken: make(chan struct{}, 1), saves: make(chan discovery.Cache, 1),
 	}
