@@ -2,6 +2,7 @@
 # output goes to N.out and N.err there; "done N CODE" is the answer. "kill N" ends the script and all of its session.
 cd /run/image || exit 1
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+echo 4 >/proc/sys/kernel/printk # of a boot that hangs all is wanted, of tests what is wrong
 exec 3<>/dev/vport0p1
 echo ready >&3
 while read -r what n <&3; do
@@ -13,6 +14,9 @@ while read -r what n <&3; do
         echo "done $n $?" >&3
       ) &
       ;;
-    kill) pkill -KILL -s "$(cat "$n.pid")" ;;
+    kill)
+      until [ -s "$n.pid" ]; do sleep 0.1; done # what is to be killed may not have begun
+      pkill -KILL -s "$(cat "$n.pid")"
+      ;;
   esac
 done

@@ -95,7 +95,7 @@ func startNeighbours(t *testing.T, host *lab.Host) map[string]netip.AddrPort {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	at := make(map[string]netip.AddrPort)
 	for network, passphrase := range map[string]string{"home": member.Passphrase, "office": officePassphrase} {
@@ -118,7 +118,7 @@ func startNeighbours(t *testing.T, host *lab.Host) map[string]netip.AddrPort {
 func reachNeighbours(t *testing.T, m *Machine) {
 	t.Helper()
 	for _, network := range []string{"home", "office"} {
-		m.Await(t, 4*time.Minute, "credant ping -c 1 --network "+network+" neighbour")
+		m.Await(t, waitLimit, "credant ping -c 1 --network "+network+" neighbour")
 		m.Do(t, "systemctl is-active credant@"+network+" && systemctl is-enabled credant@"+network)
 	}
 }

@@ -155,9 +155,8 @@ func (m *Machine) plug(ctx context.Context, c Config) (*lab.Node, error) {
 
 // arguments are QEMU's.
 func (m *Machine) arguments(c Config, disk string, kernel vm.Kernel) []string {
-	// mitigations=off: nobody attacks this guest, and the checks cost much under emulation.
 	line := []string{
-		"console=ttyS0", "quiet", "panic=-1", "mitigations=off", "net.ifnames=0",
+		"console=ttyS0", vm.Emulated, "net.ifnames=0",
 		"systemd.show_status=error", "systemd.mask=serial-getty@ttyS0.service",
 	}
 	if len(c.Seed) == 0 {
@@ -168,19 +167,18 @@ func (m *Machine) arguments(c Config, disk string, kernel vm.Kernel) []string {
 		memory = 1024
 	}
 	if cpus == 0 {
-		cpus = 2
+		cpus = 1
 	}
-	args := []string{
-		"-accel", "tcg,thread=multi", "-cpu", "max,la57=off",
-		"-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memory),
+	args := append(vm.Processor(cpus),
+		"-m", strconv.Itoa(memory),
 		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
 		"-kernel", filepath.Join(kernel.Dir, "vmlinuz"), "-initrd", m.path("initrd"), "-append", strings.Join(line, " "),
 		"-device", "virtio-serial-pci", "-device", "virtio-rng-pci",
-		"-chardev", "socket,id=channel,server=on,wait=off,path=" + m.path("channel"),
+		"-chardev", "socket,id=channel,server=on,wait=off,path="+m.path("channel"),
 		"-device", "virtserialport,chardev=channel,nr=1",
 		// The disk is nobody's to change: what the guest writes is kept aside, for as long as QEMU runs.
-		"-drive", "format=raw,if=virtio,snapshot=on,file=" + disk,
-	}
+		"-drive", "format=raw,if=virtio,snapshot=on,file="+disk,
+	)
 	if len(c.Seed) > 0 {
 		args = append(args, "-drive", "format=raw,if=virtio,readonly=on,file="+m.path("seed"))
 	}

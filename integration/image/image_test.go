@@ -47,7 +47,7 @@ func testMachine(t *testing.T, m *Machine, home *lab.Router, neighbour *lab.Host
 	}
 	m.Do(t, "ip link add wg0 type wireguard && nft add table inet t && ip link del wg0")
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	address := LANAddress(home).Addr()
 	if address != netip.MustParseAddr("192.168.1.200") {
@@ -71,7 +71,7 @@ func testMachine(t *testing.T, m *Machine, home *lab.Router, neighbour *lab.Host
 	if _, err := m.Run(ctx, "echo begun; sleep 1000 & sleep 1000"); !errors.Is(err, timeUp) {
 		t.Errorf("a script that hangs: %v", err)
 	}
-	m.Await(t, time.Minute, "! pgrep sleep")
+	m.Await(t, waitLimit, "! pgrep sleep")
 
 	file := filepath.Join(t.TempDir(), "a file")
 	if err := os.WriteFile(file, []byte("#!/bin/sh\necho \"$0\"\n"), 0o755); err != nil {

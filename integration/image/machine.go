@@ -17,7 +17,7 @@ import (
 	"github.com/credant/credant/integration/vm"
 )
 
-// A Config says what machine to boot. The zero value is one without a network, of 1 GiB and two processors.
+// A Config says what machine to boot. The zero value is one without a network, of 1 GiB and one processor.
 type Config struct {
 	// LAN is the built lab's router on whose LAN eth0 is. Its address there is what LANAddress says.
 	LAN *lab.Router
@@ -31,7 +31,7 @@ type Config struct {
 	// Clock is what the machine's clock shows when it is switched on; zero is the right time.
 	Clock  time.Time
 	Memory int // MiB; zero is 1024
-	CPUs   int // zero is 2
+	CPUs   int // zero is 1; see package vm
 }
 
 // A Machine is a guest that was switched on. Its methods may be called at the same time, but for Reboot and Close.
@@ -62,7 +62,7 @@ func Boot(t testing.TB, c Config) *Machine {
 }
 
 // bootLimit is for a boot that joins two networks, which derives two keys, on a machine that is busy with other tests.
-const bootLimit = 10 * time.Minute
+const bootLimit = 20 * time.Minute
 
 // Need skips the test unless a machine can be booted here.
 func Need(t testing.TB) {
@@ -113,16 +113,43 @@ func (m *Machine) start(ctx context.Context, c Config, qemu, disk string, kernel
 		return err
 	}
 	arguments := append([]string{qemu}, m.arguments(c, disk, kernel)...)
-	if m.qemu, err = node.Start(lab.Program{Args: arguments, Env: []string{"TMPDIR=" + m.dir}}); err != nil {
-		return err
+	err = m.switchOn(ctx, node, arguments)
+	if errors.Is(err, vm.ErrSilent) {
+		fmt.Fprintf(os.Stderr, "\n==== image: %v\n==== image: THE EMULATOR HUNG, no test did: it is switched on once more ====\n\n", err)
+		m.switchOff()
+		err = m.switchOn(ctx, node, arguments)
 	}
-	if m.channel, err = dial(ctx, m.path("channel"), m.qemu.Done()); err != nil {
-		return fmt.Errorf("boot machine: %w; its console: %s", err, m.Console())
+	if err == nil {
+		err = m.settle(ctx)
 	}
-	if err := m.settle(ctx); err != nil {
+	if err != nil {
 		return fmt.Errorf("boot machine: %w; its console: %s", err, m.Console())
 	}
 	return nil
+}
+
+// switchOn starts QEMU and returns when the agent answers, or, with vm.ErrSilent, when the machine hangs before that.
+func (m *Machine) switchOn(ctx context.Context, node *lab.Node, arguments []string) error {
+	ctx, alive, stop := vm.AwaitSilence(ctx, vm.Silence)
+	defer stop()
+	var err error
+	if m.qemu, err = node.Start(lab.Program{Args: arguments, Env: []string{"TMPDIR=" + m.dir}, Output: alive}); err != nil {
+		return err
+	}
+	if m.channel, err = dial(ctx, m.path("channel"), m.qemu.Done()); err != nil {
+		return err
+	}
+	return m.channel.awaitReady(ctx)
+}
+
+func (m *Machine) switchOff() {
+	if m.qemu != nil {
+		m.qemu.Kill()
+	}
+	if m.channel != nil {
+		m.channel.close()
+	}
+	_ = os.Remove(m.path("channel"))
 }
 
 func (m *Machine) path(name ...string) string {
@@ -166,7 +193,7 @@ func (m *Machine) TellWhy(t testing.TB) {
 	if !t.Failed() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 3*time.Minute)
 	defer cancel()
 	r, err := m.Run(ctx, "systemctl --failed --no-legend --plain; journalctl --no-pager -b -n 120 -o short-monotonic")
 	t.Logf("the journal's end (%v):\n%s\nthe console's:\n%s", err, r.Stdout, m.Console())
@@ -174,12 +201,7 @@ func (m *Machine) TellWhy(t testing.TB) {
 
 // Close switches the machine off, without asking it, and removes what it left.
 func (m *Machine) Close() error {
-	if m.qemu != nil {
-		m.qemu.Kill()
-	}
-	if m.channel != nil {
-		m.channel.close()
-	}
+	m.switchOff()
 	var err error
 	if m.own != nil {
 		err = m.own.Close()

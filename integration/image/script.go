@@ -37,7 +37,7 @@ func (m *Machine) Run(ctx context.Context, script string) (Result, error) {
 }
 
 // doLimit is for scripts that wait for nothing of their own.
-const doLimit = 3 * time.Minute
+const doLimit = 10 * time.Minute
 
 // Do runs a script and returns its standard output. An exit code other than 0 fails the test.
 func (m *Machine) Do(t testing.TB, script string) string {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/credant/credant/integration/image"
 )
@@ -87,7 +88,7 @@ func (m *machine) do(ctx context.Context, st step) error {
 }
 
 // machineLimit bounds a command in emulation.
-const machineLimit = 2 * stepLimit
+const machineLimit = 10 * time.Minute
 
 // script is a command with a shell around it like the one of somebody who has logged in.
 func script(st step) string {
