@@ -12,6 +12,8 @@ SCENARIOS := ./integration/scenario
 MATRIX := ./integration/matrix
 PAGES := ./integration/pages
 IMAGE := ./integration/image
+# Packages that start no goroutine.
+SEQUENTIAL := $(strip $(file < integration/sequential.txt))
 # Packages whose tests have a part that needs kernel WireGuard; it runs in the VM.
 KERNEL := ./wgsetup ./wgsetup/sideport ./wgsetup/internal/nft
 
@@ -61,9 +63,9 @@ test: deps lint build bin/vmrun ## everything; a test that cannot run fails (as 
 	@! ls bin/rerun-*.txt >/dev/null 2>&1 || { echo 'Run more than once, because they failed:'; cat bin/rerun-*.txt; }
 
 .PHONY: test-unit
-test-unit: build ## every package, race detector on where it can be
-	$(call tests,race,$$(go list ./... | grep -v -e $(SCENARIOS) -e $(MATRIX) -e $(PAGES) -e $(IMAGE))) -race -skip '/kernel$$|^TestSimulation$$'
-	$(call tests,simulations,./discovery/mainline ./discovery/gossip ./control/relayd)
+test-unit: build ## every package, race detector on where it can find something
+	$(call tests,race,$$(go list ./... | grep -v -e $(SCENARIOS) -e $(MATRIX) -e $(PAGES) -e $(IMAGE) $(SEQUENTIAL:.%=-e .%$$))) -p 4 -race -timeout 30m -skip '/kernel$$'
+	$(call tests,plain,$(SEQUENTIAL) ./discovery/mainline ./control/relayd) -p 4 -timeout 30m
 	cd deploy/packages && go test ./...
 
 .PHONY: test-integration
