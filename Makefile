@@ -70,7 +70,7 @@ test-unit: build ## every package, race detector on where it can find something
 
 .PHONY: test-integration
 test-integration: build ## the programs in a small internet, and what the pages show (as root)
-	$(call tests,scenarios,$(SCENARIOS)) -count=1 -timeout 15m -parallel 12 -skip '^TestKernel|^TestIdle'
+	$(call tests,scenarios,$(SCENARIOS)) -count=1 -timeout 15m -parallel 8 -skip '^TestKernel|^TestIdle'
 	$(call tests,matrix,$(MATRIX)) -count=1 -timeout 5m
 	$(call tests,pages,$(PAGES)) -count=1 -timeout 10m -skip '^TestMachine$$'
 
