@@ -2,7 +2,6 @@ package control
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -242,61 +241,6 @@ func TestForgottenIsKept(t *testing.T) {
 	}
 }
 
-func TestOwnNames(t *testing.T) {
-	dir := t.TempDir()
-	if o, err := loadOwnNames(dir, "home"); err != nil || o.Name != "" {
-		t.Errorf("at first: %+v, %v", o, err)
-	}
-	if err := os.MkdirAll(filepath.Join(dir, "home"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	o := ownNames{}.renamed("nas")
-	var err error
-	for i := range wire.MaxAliases {
-		if o, err = o.withAlias("nas", fmt.Sprintf("a%d", i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for range maxForgotten + 10 {
-		o = o.forgetting(keys.GenerateNode().Public(), 7)
-	}
-	if err := o.save(dir, "home"); err != nil {
-		t.Fatal(err)
-	}
-	got, err := loadOwnNames(dir, "home")
-	if err != nil || got.Name != "nas" || len(got.Aliases) != wire.MaxAliases || len(got.Forgotten) != maxForgotten {
-		t.Errorf("read back: %+v, %v", got, err)
-	}
-	for alias, want := range map[string]string{
-		"one-more": "at most 8", "nas": "name already", "Git": "1 to 63", "": "1 to 63",
-	} {
-		if _, err := o.withAlias("nas", alias); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("alias %q: %v, want %q", alias, err, want)
-		}
-	}
-	if _, err := (ownNames{Aliases: []string{strings.Repeat("x", 63), strings.Repeat("y", 63)}}).withAlias("nas", strings.Repeat("z", 63)); err == nil || !strings.Contains(err.Error(), "shorter") {
-		t.Errorf("very long names: %v", err)
-	}
-	if o, err := o.withAlias("nas", "a3"); err != nil || len(o.Aliases) != wire.MaxAliases {
-		t.Errorf("one that is there: %v", err)
-	}
-	if o := o.renamed("a3"); slices.Contains(o.Aliases, "a3") {
-		t.Error("renamed to its own alias, the node has both")
-	}
-	if _, err := o.withoutAlias("nope"); err == nil {
-		t.Error("a name that is not there was taken away")
-	}
-	path := filepath.Join(dir, "home", ownNamesFile)
-	for _, bad := range []string{"", "{", `{"name": "A B"}`, `{"aliases": ["-"]}`} {
-		if err := os.WriteFile(path, []byte(bad), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := loadOwnNames(dir, "home"); err == nil || !strings.Contains(err.Error(), path) {
-			t.Errorf("%q: %v, want an error that names the file", bad, err)
-		}
-	}
-}
-
 // Only what is ours is deleted, wherever the folder is.
 func TestDeleteState(t *testing.T) {
 	dir := t.TempDir()
@@ -332,65 +276,6 @@ func TestDeleteState(t *testing.T) {
 	}
 	if err := DeleteState(dir, "../etc"); err == nil {
 		t.Error("a path was taken for a network")
-	}
-}
-
-// However much there is to tell, the record fits, and what the user asked for is
-// dropped last and said.
-func TestRecordFits(t *testing.T) {
-	node := keys.GenerateNode()
-	prefix6 := netip.MustParsePrefix("fd01:203:405::/48")
-	full := wire.Record{
-		Node: node.Public(), WireGuard: [32]byte{1}, Probe: keys.GenerateProbe().Public(), Name: strings.Repeat("n", 63), Seq: 1 << 40,
-		Lifetime: recordLifetime, MaxVersion: wire.Version,
-		Addresses: []wire.AddressClaim{{Addr: keys.Address6(prefix6, node.Public()), Settled: true}},
-	}
-	for i := range maxFixed {
-		b := prefix6.Addr().As16()
-		b[15] = byte(i + 1)
-		full.Addresses = append(full.Addresses, wire.AddressClaim{Addr: netip.AddrFrom16(b), Settled: true})
-	}
-	for i := range wire.MaxAliases {
-		full.Aliases = append(full.Aliases, fmt.Sprintf("%d%s", i, strings.Repeat("a", maxAliasBytes/wire.MaxAliases-1)))
-	}
-	for i := range wire.MaxCandidates {
-		full.Candidates = append(full.Candidates, wire.Candidate{Type: wire.Host, Addr: netip.MustParseAddrPort(fmt.Sprintf("[2001:db8::%d]:20000", i+1))})
-	}
-	for i := range wire.MaxRelays {
-		full.Relays = append(full.Relays, wire.Relay{Key: [32]byte{byte(i + 2)}, Addr: netip.MustParseAddrPort("[2001:db8::99]:443")})
-	}
-	_, cut, err := signFitting(&full, node)
-	if err != nil || cut != "" || len(full.Aliases) != wire.MaxAliases || len(full.Addresses) != maxFixed+1 || len(full.Candidates) < leanCandidates {
-		t.Errorf("%d names, %d addresses, %d candidates, cut %q, %v", len(full.Aliases), len(full.Addresses), len(full.Candidates), cut, err)
-	}
-	for i := range wire.MaxRoutes {
-		full.Routes = append(full.Routes, netip.MustParsePrefix(fmt.Sprintf("2001:db8:%x::/48", i+1)))
-	}
-	signed, cut, err := signFitting(&full, node)
-	if err != nil || len(full.Routes) == wire.MaxRoutes || !strings.Contains(cut, "route") {
-		t.Errorf("%d routes, cut %q, %v", len(full.Routes), cut, err)
-	}
-	if _, err := signed.Verify(prefix6); err != nil {
-		t.Error(err)
-	}
-}
-
-// The note of a node that lives for an hour is as old as its number says; for
-// others an hour is taken.
-func TestAgeOfNote(t *testing.T) {
-	at := time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
-	seq := uint64(at.UnixMilli())
-	for _, tt := range []struct {
-		life, later, want time.Duration
-	}{
-		{recordLifetime, time.Minute, noteAge},
-		{ephemeralLifetime, time.Minute, time.Minute},
-		{ephemeralLifetime, 3 * time.Hour, 3 * time.Hour},
-		{ephemeralLifetime, -time.Minute, 0},
-	} {
-		if got := ageOfNote(wire.Record{Seq: seq, Lifetime: tt.life}, at.Add(tt.later)); got != tt.want {
-			t.Errorf("lifetime %v, %v later: %v, want %v", tt.life, tt.later, got, tt.want)
-		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/credant/credant/discovery/wire"
 )
 
 // noteWall is the DHT as far as notes go.
@@ -171,5 +173,24 @@ func TestNotesOfOthers(t *testing.T) {
 	}
 	if n := len(a.mesh.notes.unheard); n > maxUnheard {
 		t.Errorf("%d silent addresses are kept, want at most %d", n, maxUnheard)
+	}
+}
+
+// The note of a node that lives for an hour is as old as its number says; for
+// others an hour is taken.
+func TestAgeOfNote(t *testing.T) {
+	at := time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
+	seq := uint64(at.UnixMilli())
+	for _, tt := range []struct {
+		life, later, want time.Duration
+	}{
+		{recordLifetime, time.Minute, noteAge},
+		{ephemeralLifetime, time.Minute, time.Minute},
+		{ephemeralLifetime, 3 * time.Hour, 3 * time.Hour},
+		{ephemeralLifetime, -time.Minute, 0},
+	} {
+		if got := ageOfNote(wire.Record{Seq: seq, Lifetime: tt.life}, at.Add(tt.later)); got != tt.want {
+			t.Errorf("lifetime %v, %v later: %v, want %v", tt.life, tt.later, got, tt.want)
+		}
 	}
 }
