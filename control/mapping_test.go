@@ -119,3 +119,24 @@ func TestMeasuredNATIsPublished(t *testing.T) {
 		t.Errorf("published %+v", got)
 	}
 }
+
+// How the NAT maps is known when the second STUN server has answered, and said at once: others take from it who of two
+// punches how, and may read this record only.
+func TestMappingIsPublished(t *testing.T) {
+	w := newWorld(t, 1)
+	one, two := netip.MustParseAddrPort("5.9.0.1:3478"), netip.MustParseAddrPort("5.9.0.2:3478")
+	w.stun = map[netip.AddrPort]time.Duration{one: 0, two: 300 * time.Millisecond}
+	a := w.host("alice", "10.0.1.2:20001", newNAT("5.0.1.1"), func(c *meshConfig, _ *simHost) { c.stun = true })
+	a.mesh.addSTUN(one)
+	a.mesh.addSTUN(two)
+	a.step()
+	w.run(2*time.Second, nil)
+	if got := a.mesh.publisher.record.NAT4.Mapping; got != natpunch.EndpointIndependent {
+		t.Errorf("published %v", got)
+	}
+	signed := a.mesh.publisher.count
+	w.run(time.Minute, nil)
+	if again := a.mesh.publisher.count - signed; again > 1 {
+		t.Errorf("signed %d times more while nothing changed", again)
+	}
+}

@@ -48,9 +48,16 @@ func (m *mesh) stunChanged(now time.Time) {
 		}
 	}
 	m.where.stun = reflexive
-	if detail := status.IPv4.Detail; detail != m.natDetail && status.IPv4.Mapping != natpunch.UnknownBehavior {
+	if status.IPv4.Mapping == natpunch.UnknownBehavior {
+		return
+	}
+	if detail := status.IPv4.Detail; detail != m.natDetail {
 		m.natDetail = detail
 		m.event("nat", "", detail, false)
+	}
+	// The others take from the record who of two punches how.
+	if p := &m.publisher; p.count > 0 && p.record.NAT4.Mapping != status.IPv4.Mapping {
+		p.dirty = true
 	}
 }
 

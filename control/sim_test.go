@@ -12,6 +12,7 @@ import (
 	"github.com/credant/credant/discovery"
 	"github.com/credant/credant/discovery/keys"
 	"github.com/credant/credant/natpunch/demux"
+	"github.com/credant/credant/relay/stunserver"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
@@ -26,7 +27,8 @@ type world struct {
 	queue   eventQueue
 	hosts   []*simHost
 	relays  []*simRelay
-	latency time.Duration // one way
+	stun    map[netip.AddrPort]time.Duration // servers, and how long each takes to answer
+	latency time.Duration                    // one way
 	loss    float64
 	network keys.NetworkKey
 	sent    int // datagrams, all kinds but WireGuard's
@@ -273,6 +275,12 @@ func (w *world) send(from *simHost, to netip.AddrPort, what any) {
 
 // arrive hands a datagram on the internet to whoever is at the address.
 func (w *world) arrive(source, to netip.AddrPort, what any) {
+	if slow, ok := w.stun[to]; ok {
+		server := stunserver.New(stunserver.Config{Addrs: []netip.Addr{to.Addr()}, Ports: []uint16{to.Port()}})
+		if b, _, _, ok := server.Respond(w.now, what.([]byte), to, source); ok {
+			w.after(slow+w.latency, func() { w.arrive(to, source, b) })
+		}
+	}
 	for _, r := range w.relays {
 		if slices.Contains(r.locals(), to.Addr()) {
 			r.take(source, to, what)
