@@ -21,7 +21,7 @@ type lookups struct {
 
 	mu     sync.Mutex
 	failed map[string]error // by name, as of its last look-up
-	told   []string         // names that the log has, until all resolve
+	told   []string         // names that the log has, until all resolve; maxLookups at most
 	settle *time.Timer      // nil: nothing to tell
 }
 
@@ -79,7 +79,7 @@ func (l *lookups) tell() {
 	var first error
 	news := false
 	for _, host := range slices.Sorted(maps.Keys(l.failed)) {
-		if !slices.Contains(l.told, host) {
+		if !slices.Contains(l.told, host) && len(l.told) < maxLookups {
 			l.told, news = append(l.told, host), true
 		}
 		if first == nil {

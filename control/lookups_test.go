@@ -56,6 +56,16 @@ func TestLookupsTellOnce(t *testing.T) {
 			t.Errorf("%d names are kept", len(l.failed))
 		}
 		said("is there DNS?", 1)
+		l.note("host2.example.org", nil)
+		for i := range 2 * maxLookups { // such as relays of one day each
+			name := fmt.Sprintf("relay%d.example.org", i)
+			l.note(name, refused)
+			time.Sleep(2 * lookupsSettle)
+			l.note(name, nil)
+		}
+		if len(l.told) > maxLookups {
+			t.Errorf("%d names are remembered as told", len(l.told))
+		}
 	})
 }
 

@@ -42,6 +42,20 @@ func newForwardLab(t *testing.T) forwardLab {
 	return l
 }
 
+// carry puts nodes on both ends; the one of b, which it returns, carries the LAN to the other.
+func (l forwardLab) carry(t *testing.T, backend Backend) (b *node) {
+	t.Helper()
+	a := openNode(t, l.a, Config{Backend: backend}, "10.99.0.1/32", "fd99::1/128")
+	b = openNode(t, l.b, Config{Backend: backend}, "10.99.0.2/32", "fd99::2/128")
+	carries := b.desired(a.peer(""))
+	carries.Forward = &Forward{Advertised: lanPrefixes}
+	b.apply(t, carries)
+	want := a.desired(b.behind("192.0.2.2", lanPrefixes...))
+	want.Subnets = lanPrefixes
+	a.apply(t, want)
+	return b
+}
+
 var lanPrefixes = prefixes("192.168.1.0/24", "fd01::/64")
 
 // behind is a peer with networks behind it.
@@ -170,14 +184,7 @@ func TestForwardOfContainers(t *testing.T) {
 			oifname != "iot" ip6 saddr fd02::/64 masquerade
 		}
 		}`)
-		a := openNode(t, l.a, Config{Backend: backend}, "10.99.0.1/32", "fd99::1/128")
-		b := openNode(t, l.b, Config{Backend: backend}, "10.99.0.2/32", "fd99::2/128")
-		carries := b.desired(a.peer(""))
-		carries.Forward = &Forward{Advertised: lanPrefixes}
-		b.apply(t, carries)
-		want := a.desired(b.behind("192.0.2.2", lanPrefixes...))
-		want.Subnets = lanPrefixes
-		a.apply(t, want)
+		l.carry(t, backend)
 		for _, ns := range []*nstest.NS{l.lan, l.iot} {
 			via4, via6 := "192.168.1.1", "fd01::1"
 			if ns == l.iot {
@@ -387,14 +394,7 @@ func TestForwardThroughDocker(t *testing.T) {
 		l.b.Run(program, "-A", "FORWARD", "-j", "DOCKER-USER")
 	}
 	before := hostState(l.b)
-	a := openNode(t, l.a, Config{Backend: Embedded}, "10.99.0.1/32", "fd99::1/128")
-	b := openNode(t, l.b, Config{Backend: Embedded}, "10.99.0.2/32", "fd99::2/128")
-	carries := b.desired(a.peer(""))
-	carries.Forward = &Forward{Advertised: lanPrefixes}
-	b.apply(t, carries)
-	want := a.desired(b.behind("192.0.2.2", lanPrefixes...))
-	want.Subnets = lanPrefixes
-	a.apply(t, want)
+	b := l.carry(t, Embedded)
 	for _, to := range []string{"192.168.1.2", "fd01::2"} {
 		eventually(t, to+" answers", func() bool { return tries(l.a, to) })
 	}
